@@ -84,7 +84,7 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
 
     Args:
         path: the JSON file; its directory is the artifact.
-        kind: ``corpus``, ``tokens``, ``classifier`` or ``predictions``.
+        kind: ``corpus``, ``tokens``, ``classifier``, ``predictions`` or ``evaluation``.
 
     Raises:
         UserError: when it is missing, broken, of another kind or of a newer schema.
@@ -267,6 +267,11 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Raises UserError when the place cannot be written."""
+        with atomic_directory(path) as draft:
+            self.write_files(draft)
+
+    def write_files(self, path: Path) -> None:
+        """Write ``predictions.json`` and ``rows`` into a directory (a larger artifact's draft)."""
         data = datasets.Dataset.from_dict(
             {
                 "id": self.ids,
@@ -285,14 +290,13 @@ class Predictions:
                 }
             ),
         )
-        with atomic_directory(path) as draft:
-            save_split(data, draft / "rows")
-            header = {
-                "labels": self.labels.to_json(),
-                "corpus": self.corpus,
-                "classifier": self.classifier,
-            }
-            write_json(draft / "predictions.json", stamp("predictions") | header)
+        save_split(data, path / "rows")
+        header = {
+            "labels": self.labels.to_json(),
+            "corpus": self.corpus,
+            "classifier": self.classifier,
+        }
+        write_json(path / "predictions.json", stamp("predictions") | header)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

@@ -65,6 +65,9 @@ class SplitConfig(Section):
     """Column that already names the split (``train``, ``validation``, ``test``)."""
     group: str | None = None
     """Rows with the same value never straddle splits (for patents: the family)."""
+    train_rows_per_label: PositiveInt | None = None
+    """Keep at most this many training rows of each label, drawn by ``seed``: a quick trial, or a
+    learning curve. Validation and test stay as they are. Unset: all."""
     seed: int = 13
     """Seed of the division; the training seed does not change it."""
 
@@ -276,7 +279,7 @@ class Recipe(Section):
     head: HeadConfig = HeadConfig()
     training: TrainingConfig = TrainingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
-    register: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+    registry: RegisterConfig = RegisterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,8 +118,12 @@ class Classifier(ABC):
     def fingerprint(self) -> str:
         """Of weights, settings and calibration: equal classifiers have equal fingerprints."""
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, extra: dict[str, Path] | None = None) -> None:
         """Write the directory atomically.
+
+        Args:
+            path: the directory.
+            extra: files to copy in, by the name they get (the tracking journal).
 
         Raises:
             UserError: when the place cannot be written.
@@ -127,6 +132,8 @@ class Classifier(ABC):
             header = self._write(draft)
             write_json(draft / HEADER, stamp("classifier") | self.header() | header)
             write_json(draft / LINEAGE, self.lineage)
+            for name, file in (extra or {}).items():
+                shutil.copyfile(file, draft / name)
 
     def header(self) -> dict[str, Any]:
         """The part of ``classifier.json`` that all approaches share."""

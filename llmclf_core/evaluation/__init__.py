@@ -1,0 +1,1 @@
+"""Figures on held-out rows: scores, calibration, significance and the report."""

@@ -1,0 +1,1 @@
+"""MLflow: tracking that survives a dead server, packaging, the gate, registration, serving."""

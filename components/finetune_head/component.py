@@ -1,0 +1,53 @@
+"""Component: finetune_head."""
+
+from typing import Any, Dict
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Model, Output
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def finetune_head(  # noqa: ANN201
+    tokens: Input[Dataset],
+    classifier: Output[Model],
+    base: Dict[str, Any],
+    lora: Dict[str, Any],
+    head: Dict[str, Any],
+    training: Dict[str, Any],
+):
+    """Fine-tune a classification head and a LoRA adapter on a frozen LLM.
+
+    Args:
+        tokens: What `tokenize` wrote.
+        classifier: Adapter, head and tokenizer, with a reference to the base model.
+        base: The recipe's `base` section: model, quantisation, compute type.
+        lora: The recipe's `lora` section.
+        head: The recipe's `head` section: pooling, layers, initialisation.
+        training: The recipe's `training` section.
+    """
+    from pathlib import Path
+
+    from llmclf_core.approaches.finetune_head import finetune_head
+    from llmclf_core.config import (
+        BaseModelConfig,
+        HeadConfig,
+        LoraConfig,
+        TrainingConfig,
+        parse,
+    )
+    from llmclf_core.step import step
+
+    with step("finetune-head"):
+        result = finetune_head(
+            Path(tokens.path),
+            parse(BaseModelConfig, base, "base"),
+            parse(LoraConfig, lora, "lora"),
+            parse(HeadConfig, head, "head"),
+            parse(TrainingConfig, training, "training"),
+            Path(classifier.path),
+        )
+    classifier.metadata.update(
+        approach=result.approach, fingerprint=result.fingerprint, base=result.base.source
+    )

@@ -1,0 +1,96 @@
+"""The evaluation of one classifier on one corpus's test rows, as an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from llmclf_core.artifacts import Predictions, atomic_directory, read_json, stamp, write_json
+from llmclf_core.evaluation.calibration import Bin
+from llmclf_core.evaluation.metrics import Curve, LabelRow
+from llmclf_core.evaluation.mistakes import Mistake
+from llmclf_core.evaluation.report import render
+
+HEADER = "evaluation.json"
+REPORT = "report.html"
+
+
+@dataclass
+class Evaluation:
+    """Every figure of one classifier, with the predictions they were computed from.
+
+    Attributes:
+        predictions: of the test rows; saved beside the figures, so ``Predictions.load`` reads an
+            evaluation's directory.
+        approach: the classifier's approach.
+        metrics: flat figures by name, the same names for every approach; those with the prefix
+            ``uncalibrated_`` were taken before temperature scaling.
+        intervals: (low, high) of ``accuracy``, ``micro_f1``, ``macro_f1`` and ``weighted_f1``.
+        confidence: coverage of the intervals.
+        temperature: that the logits were divided by.
+        per_label: the per-label table, in label order.
+        confusion: nested lists; true by predicted label (single-label), or [[TN, FP], [FN, TP]]
+            for each label (multi-label).
+        curves: precision-recall curve by label; labels without a positive row are missing.
+        micro_curve: the curve over all labels' decisions; None without any positive row.
+        reliability: bins ``before`` and ``after`` temperature scaling.
+        mistakes: the most confidently wrong rows.
+        seconds: wall time of the prediction.
+        corpus_report: what ingest found in the data.
+    """
+
+    predictions: Predictions
+    approach: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    confidence: float
+    temperature: float
+    per_label: list[LabelRow]
+    confusion: list[Any]
+    curves: dict[str, Curve]
+    micro_curve: Curve | None
+    reliability: dict[str, list[Bin]]
+    mistakes: list[Mistake]
+    seconds: float
+    corpus_report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Number of test rows."""
+        return len(self.predictions.ids)
+
+    @property
+    def texts_per_second(self) -> float:
+        """Prediction speed, tokenization included."""
+        return self.rows / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the predictions, and what identifies them."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "predictions"}
+        return own | {
+            "rows": self.rows,
+            "texts_per_second": self.texts_per_second,
+            "labels": self.predictions.labels.to_json(),
+            "corpus": self.predictions.corpus,
+            "classifier": self.predictions.classifier,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write figures, predictions and the HTML report as one directory, atomically.
+
+        Raises:
+            UserError: when the place cannot be written.
+        """
+        with atomic_directory(path) as draft:
+            self.predictions.write_files(draft)
+            write_json(draft / HEADER, stamp("evaluation") | self.to_json())
+            (draft / REPORT).write_text(render(self), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Evaluation:
+        """Raises UserError for anything that is not a whole evaluation of this schema."""
+        data = read_json(path / HEADER, "evaluation")
+        own = {f.name: data[f.name] for f in fields(cls) if f.name != "predictions"}
+        own["intervals"] = {k: (low, high) for k, (low, high) in own["intervals"].items()}
+        return cls(predictions=Predictions.load(path), **own)

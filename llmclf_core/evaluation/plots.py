@@ -1,0 +1,92 @@
+"""Plots as inline SVG that takes its colours and fonts from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llmclf_core.evaluation.calibration import Bin
+from llmclf_core.evaluation.metrics import Curve
+
+_COLOURS = {"#010101": "currentColor", "#020202": "var(--accent)", "#030303": "var(--line)"}
+"""Matplotlib wants real colours; these stand for the page's own, light or dark."""
+_INK, _ACCENT, _LINE = _COLOURS
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+}
+_TICKS = (0, 0.5, 1)
+
+
+def reliability_svg(bins: list[Bin], description: str) -> Markup:
+    """Observed frequency against confidence as bars, how many answers fall in each bin below."""
+
+    def draw(figure: Figure) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        filled = [b for b in bins if b["count"]]
+        width = bins[0]["high"] - bins[0]["low"]
+        middles = [(b["low"] + b["high"]) / 2 for b in filled]
+        upper.bar(middles, [b["accuracy"] or 0 for b in filled], width * 0.9, color=_ACCENT)
+        upper.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed", yticks=_TICKS)
+        total = sum(b["count"] for b in filled)
+        lower.bar(middles, [b["count"] / total for b in filled], width * 0.9, color=_INK, alpha=0.4)
+        lower.set(xlabel="confidence", ylabel="share", ylim=(0, 1), xticks=_TICKS, yticks=(0, 1))
+
+    return _svg((3.4, 3.8), draw, description)
+
+
+def curve_svg(curve: Curve, description: str) -> Markup:
+    """One precision-recall curve."""
+
+    def draw(figure: Figure) -> None:
+        axes: Axes = figure.subplots()
+        axes.step(curve["recall"], curve["precision"], where="pre", color=_ACCENT, linewidth=1.8)
+        axes.fill_between(
+            curve["recall"], curve["precision"], step="pre", color=_ACCENT, alpha=0.12
+        )
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=_TICKS, yticks=_TICKS)
+        axes.set(xlabel="recall", ylabel="precision")
+
+    return _svg((2.3, 2.0), draw, description)
+
+
+def _svg(size: tuple[float, float], draw: Callable[[Figure], None], description: str) -> Markup:
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return _inline(buffer.getvalue(), description)
+
+
+def _inline(text: str, description: str) -> Markup:
+    """Strip what only a file of its own needs, name the image, give the page its colours."""
+    body = text[text.index("<svg") :]
+    body = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1\.1"', "", body)
+    body = re.sub(r' (width|height)="[\d.]+pt"', "", body, count=2)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[a-zA-Z0-9_. ]*">', "<g>", body)
+    for stand_in, colour in _COLOURS.items():
+        body = body.replace(stand_in, colour)
+    label = escape(description)
+    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # noqa: S704

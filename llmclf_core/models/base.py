@@ -1,0 +1,240 @@
+"""The pretrained model: find it, name it, load its backbone.
+
+Whatever the user names (hub id, directory, GGUF file) becomes a local directory with
+``config.json``, safetensors and a tokenizer. The weights are referenced, never copied into what we
+save; the fingerprint tells whether an adapter meets the base that it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+)
+
+from llmclf_core.artifacts import atomic_directory
+from llmclf_core.config import BaseModelConfig
+from llmclf_core.errors import UserError
+from llmclf_core.paths import cache_dir, expand, file_sha256
+
+log = logging.getLogger(__name__)
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_SAMPLES = 16
+_SAMPLE_BYTES = 1 << 16
+_VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A resolved base model.
+
+    Attributes:
+        source: as the user named it; goes into the saved classifier as the reference.
+        revision: commit on the hub, or None for local weights.
+        directory: where the files lie now.
+        fingerprint: of architecture and weights, 16 hex digits.
+    """
+
+    source: str
+    revision: str | None
+    directory: Path
+    fingerprint: str
+
+    def reference(self) -> dict[str, Any]:
+        """What a saved classifier remembers of its base."""
+        return {
+            "source": self.source,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def resolve(source: str, revision: str | None = None) -> Base:
+    """Find a base model and make it a local directory.
+
+    Args:
+        source: hub id, directory or GGUF file.
+        revision: git revision, for a hub id only.
+
+    Raises:
+        UserError: when it does not exist, may not be downloaded, or holds no safetensors.
+    """
+    path = expand(source)
+    if path.suffix == ".gguf":
+        return _from_gguf(source, path)
+    if path.is_dir():
+        return Base(source, None, path, _weights_fingerprint(path))
+    if not _HUB_ID.match(source):
+        raise UserError(f"base model {source}: no such file or directory ({path})")
+    directory = _download(source, revision)
+    return Base(source, directory.name, directory, _weights_fingerprint(directory))
+
+
+def _download(source: str, revision: str | None) -> Path:
+    where = f"base model {source}" + (f" at revision {revision}" if revision else "")
+    try:
+        return Path(
+            snapshot_download(
+                source, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["original/*"]
+            )
+        )
+    except GatedRepoError:
+        raise UserError(
+            f"{where} is gated: accept its licence on the hub and set HF_TOKEN in the environment"
+        ) from None
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise UserError(f"{where}: not found on the hub, nor a local directory") from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"{where} is not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}); connect, or name a directory or GGUF file that is here"
+        ) from None
+
+
+def _from_gguf(source: str, path: Path) -> Base:
+    """De-quantise a GGUF file once into the cache; only then are weights ordinary and fast to
+    reload."""
+    if not path.is_file():
+        raise UserError(f"base model {source}: no such file ({path})")
+    digest = file_sha256(path)[:16]
+    directory = cache_dir() / "models" / f"gguf-{digest}"
+    if not directory.exists():
+        log.info("converting %s to safetensors, once", path.name)
+        try:
+            with atomic_directory(directory) as draft:
+                _convert_gguf(path, draft)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise UserError(f"{path} is not a GGUF file that transformers reads: {error}") from None
+    return Base(source, None, directory, digest)
+
+
+def _convert_gguf(path: Path, output: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.save_pretrained(output)
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(output)
+
+
+def _weights_fingerprint(directory: Path) -> str:
+    """Hash the architecture, every tensor's name, shape and type, and samples of the bytes.
+
+    Reading 16 GB of weights at each start would cost more than it tells: headers and 1 MiB of
+    samples from each file separate any two models that were trained apart.
+    """
+    files = sorted(directory.glob("*.safetensors"))
+    if not files or not (directory / "config.json").is_file():
+        raise UserError(
+            f"base model {directory}: needs config.json and *.safetensors "
+            "(pickled weights are not loaded)"
+        )
+    digest = hashlib.sha256()
+    config = json.loads((directory / "config.json").read_text("utf-8"))
+    kept = {key: value for key, value in config.items() if key not in _VOLATILE}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    for file in files:
+        _hash_sampled(file, digest)
+    return digest.hexdigest()[:16]
+
+
+def _hash_sampled(file: Path, digest: Any) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        header = int.from_bytes(handle.read(8), "little")
+        if header > size:
+            raise UserError(f"{file} is truncated or not safetensors; fetch the base model again")
+        digest.update(handle.read(header))
+        for i in range(_SAMPLES):
+            handle.seek(8 + header + (size - 8 - header) * i // _SAMPLES)
+            digest.update(handle.read(_SAMPLE_BYTES))
+
+
+def compute_dtype(setting: str) -> torch.dtype:
+    """``auto`` to bfloat16 where the hardware multiplies it natively, else float32."""
+    if setting != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[setting]
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # AVX2-only processors emulate bfloat16 about a hundred times slower than float32.
+        native = bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def device() -> torch.device:
+    """This process's GPU when there is one (Accelerate's local rank), else the CPU."""
+    from accelerate import PartialState
+
+    return torch.device(PartialState().device)
+
+
+def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> Any:
+    """Load the decoder without its language-model head, frozen, on this process's device.
+
+    Args:
+        base: the resolved model.
+        config: quantisation and attention settings.
+        dtype: compute type; with NF4 the type that weights are de-quantised to.
+
+    Returns:
+        A transformers ``PreTrainedModel`` whose output has ``last_hidden_state``.
+
+    Raises:
+        UserError: for weights that transformers cannot load.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device())}}
+    if config.attention != "auto":
+        options["attn_implementation"] = config.attention
+    if config.quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=config.double_quantization,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    try:
+        model = AutoModel.from_pretrained(base.directory, use_safetensors=True, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise UserError(f"cannot load base model {base.source}: {error}") from None
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise UserError(
+            f"the weights of base model {base.source} are damaged ({error}); fetch it again"
+        ) from None
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model.eval()
+
+
+def context_length(base: Base) -> int:
+    """Most tokens that the base model was made for."""
+    config = AutoConfig.from_pretrained(base.directory).get_text_config()
+    return int(getattr(config, "max_position_embeddings", 1 << 30))

@@ -1,0 +1,65 @@
+"""Frozen embeddings of token sequences, written as they come so that a kill loses little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmclf_core.models.base import device
+from llmclf_core.models.head import HeadModel
+from llmclf_core.progress import Ticker
+from llmclf_core.tokens.batching import pad, sorted_batches
+
+
+@torch.inference_mode()
+def pooled_embeddings(
+    model: HeadModel,
+    sequences: Sequence[Sequence[int]],
+    pad_id: int,
+    batch_size: int,
+    store: Path,
+) -> npt.NDArray[np.float32]:
+    """Pooled hidden states of every sequence, before the head.
+
+    Rows not yet embedded are NaN in the store, so a broken run goes on where it was.
+
+    Args:
+        model: backbone and head (only its pooling is used).
+        sequences: token ids, n of them.
+        pad_id: fills batches.
+        batch_size: sequences in a forward pass.
+        store: a ``.npy`` file, memory-mapped; made when it does not exist.
+
+    Returns:
+        float32, (n, hidden).
+    """
+    width = model.head.out.in_features
+    embeddings = _open(store, (len(sequences), width))
+    lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+    batches = sorted_batches(lengths, batch_size)
+    ticker = Ticker("embed", len(batches))
+    model.eval()
+    for rows in batches:
+        if np.isnan(embeddings[rows, 0]).any():
+            ids, mask = pad([sequences[i] for i in rows], pad_id, device())
+            hidden = model.hidden_states(ids, mask).float()
+            embeddings[rows] = model.head.pooling(hidden, mask).cpu().numpy()
+        ticker.update()
+    ticker.close()
+    return np.array(embeddings)
+
+
+def _open(store: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    if store.exists():
+        return np.lib.format.open_memmap(store, mode="r+")
+    store.parent.mkdir(parents=True, exist_ok=True)
+    draft = store.with_suffix(".draft")
+    rows = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
+    rows[:] = np.nan
+    rows.flush()
+    draft.rename(store)
+    return np.lib.format.open_memmap(store, mode="r+")

@@ -1,0 +1,96 @@
+"""Low-rank adapters on a frozen backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
+from torch import nn
+
+from llmclf_core.config import LoraConfig
+from llmclf_core.errors import UserError
+
+
+def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftModel:
+    """Wrap a backbone with a fresh adapter; its second factor is zero, so nothing changes yet.
+
+    Args:
+        backbone: a transformers model.
+        config: rank, targets and so on.
+        base_source: recorded as the base's name in ``adapter_config.json``.
+
+    Raises:
+        UserError: for targets that the model does not have, or more layers than it has.
+    """
+    layers = _layers(backbone, config.top_layers)
+    peft_config = PeftLoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=_targets(backbone, config),
+        layers_to_transform=layers,
+        use_rslora=config.rslora,
+        bias="none",
+        base_model_name_or_path=base_source,
+    )
+    model = get_peft_model(backbone, peft_config)
+    model.peft_config["default"].base_model_name_or_path = base_source
+    return model
+
+
+def _targets(backbone: nn.Module, config: LoraConfig) -> list[str]:
+    """Last parts of the names of the linear layers to adapt."""
+    linear = sorted(
+        {name.rsplit(".", 1)[-1] for name, m in backbone.named_modules() if _is_linear(m)}
+    )
+    if config.targets == "all-linear":
+        return linear
+    unknown = set(config.targets) - set(linear)
+    if unknown:
+        raise UserError(
+            f"lora.targets: the base model has no linear layer {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(linear)}"
+        )
+    return list(config.targets)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Linear4bit"
+
+
+def _layers(backbone: Any, top: int | None) -> list[int] | None:
+    if top is None:
+        return None
+    total = int(backbone.config.get_text_config().num_hidden_layers)
+    if top > total:
+        raise UserError(f"lora.top_layers is {top}, but the base model has {total} layers")
+    return list(range(total - top, total))
+
+
+def save_adapter(model: PeftModel, path: Path) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    model.save_pretrained(str(path), safe_serialization=True, save_embedding_layers=False)
+    (path / "README.md").unlink(missing_ok=True)  # an empty model card
+
+
+def load_adapter(backbone: Any, path: Path) -> PeftModel:
+    """Put a saved adapter on the base that it was trained on.
+
+    Raises:
+        UserError: when its files are missing, truncated, or do not fit the base.
+    """
+    if not (path / "adapter_model.safetensors").is_file():
+        raise UserError(f"{path} holds no adapter: adapter_model.safetensors is missing")
+    try:
+        model = PeftModel.from_pretrained(backbone, str(path), is_trainable=False)
+    except Exception as error:
+        if isinstance(error, KeyboardInterrupt | torch.OutOfMemoryError):
+            raise
+        raise UserError(
+            f"cannot load the adapter in {path}: {error}; the files are damaged or belong to "
+            "another base model; train or fetch the classifier again"
+        ) from None
+    return model.eval()

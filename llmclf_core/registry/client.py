@@ -1,0 +1,196 @@
+"""The way to MLflow: where it is, short HTTP limits, finding or creating what must be unique."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from llmclf_core.errors import UserError
+from llmclf_core.registry.redact import redact
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+PIPELINE_RUN = "LLMCLF_PIPELINE_RUN"
+DEFAULT_EXPERIMENT = "llmclf"
+
+PIPELINE_RUN_TAG = "llmclf.pipeline_run"
+RUN_KEY_TAG = "llmclf.run_key"
+
+_SETTLE_SECONDS = 1.0
+_KNOCK_SECONDS = 5
+
+
+def tracking_uri() -> str | None:
+    """``MLFLOW_TRACKING_URI``, or None when tracking is off."""
+    return os.environ.get(TRACKING_URI) or None
+
+
+def experiment_name() -> str:
+    """``MLFLOW_EXPERIMENT_NAME``, or ``llmclf``."""
+    return os.environ.get(EXPERIMENT) or DEFAULT_EXPERIMENT
+
+
+@contextmanager
+def http_limits(timeout: int, retries: int) -> Iterator[None]:
+    """Let MLflow's HTTP calls give up soon; what the user has set in the environment stays.
+
+    MLflow's own defaults keep a call to a dead server busy for minutes. The limits are environment
+    variables, so enter this on the main thread only. The run's URL, which MLflow prints with any
+    credentials in it, is kept off stdout too.
+
+    Args:
+        timeout: seconds to connect, and between two bytes.
+        retries: repetitions of a failed call.
+    """
+    limits = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+    added = [name for name in limits if name not in os.environ]
+    os.environ.update({name: limits[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client for ``uri``, after one quick knock at its door.
+
+    Without the knock MLflow tries a dead database for minutes before it says so.
+
+    Raises:
+        Exception: of the HTTP or the SQL library, when nobody answers.
+    """
+    if uri.startswith(("http://", "https://")):
+        http_request(
+            get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_KNOCK_SECONDS
+        )
+    elif uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        engine.connect().close()
+    return MlflowClient(uri)
+
+
+def require_reachable(uri: str | None, kept: str) -> MlflowClient:
+    """A client whose server has answered.
+
+    Args:
+        uri: the tracking URI.
+        kept: said in the message: what is not lost, and where it is.
+
+    Raises:
+        UserError: within about 15 seconds, when there is no URI or no answer.
+    """
+    if not uri:
+        raise UserError(f"{TRACKING_URI} is not set; set it to your MLflow store and run again")
+    try:
+        client = connect(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # anything from DNS to SQL; the user needs one sentence
+        raise unreachable(uri, error, kept) from None
+    return client
+
+
+def unreachable(uri: str, error: Exception, kept: str) -> UserError:
+    """The message for a store that does not answer, or refuses."""
+    reason = short_reason(error)
+    return UserError(
+        f"MLflow at {redact(uri)} cannot be used: {reason}. {kept} Start the server or correct "
+        f"{TRACKING_URI}, then run again: finished steps are reused"
+    )
+
+
+def short_reason(error: Exception) -> str:
+    """An exception as one redacted line."""
+    text = redact(" ".join(str(error).split()))
+    for known in ("Connection refused", "Name or service not known", "timed out", "Unauthorized"):
+        if known.lower() in text.lower():
+            return known.lower()
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Find the experiment, or create it; two processes doing so at once get the same.
+
+    Raises:
+        MlflowException: when the server fails, or the experiment was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage != "active":
+        raise MlflowException(
+            f"experiment {name!r} was deleted: restore it (mlflow experiments restore) or set "
+            f"{EXPERIMENT} to another name"
+        )
+    return str(found.experiment_id)
+
+
+def tagged_runs(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:
+    """Runs that carry ``tag = value``, the earliest first, so that everyone chooses the same."""
+    quote = '"' if "'" in value else "'"
+    runs = client.search_runs([experiment], f"tags.`{tag}` = {quote}{value}{quote}")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def find_or_create_run(
+    client: MlflowClient,
+    experiment: str,
+    key: tuple[str, str],
+    create: Callable[[], Run],
+    settle: bool = False,
+) -> tuple[Run, bool]:
+    """Find the run that carries a tag, or create it.
+
+    MLflow has no unique key for runs. With ``settle``, processes that create at once end with one
+    run: each waits after creating, so that it sees every rival that began before it was itself
+    visible (as long as creating takes less than the wait), and all keep the earliest. A process
+    whose creating took longer gives way to any rival.
+
+    Args:
+        client: the MLflow client.
+        experiment: id of the experiment.
+        key: the tag's name and value.
+        create: makes a run that carries the tag.
+        settle: whether others may be creating it at the same time.
+
+    Returns:
+        The run, and whether this call created it.
+    """
+    while True:
+        began = time.monotonic()
+        if runs := tagged_runs(client, experiment, *key):
+            return runs[0], False
+        mine = create()
+        slow = time.monotonic() - began > _SETTLE_SECONDS
+        if not settle:
+            return mine, True
+        time.sleep(_SETTLE_SECONDS)
+        ids = [run.info.run_id for run in tagged_runs(client, experiment, *key)]
+        if ids == [mine.info.run_id] or (ids[0] == mine.info.run_id and not slow):
+            return mine, True
+        client.delete_run(mine.info.run_id)
+        time.sleep(random.random())  # noqa: S311

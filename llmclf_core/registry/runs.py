@@ -1,0 +1,129 @@
+"""The runs in MLflow: one parent for each pipeline execution, one nested run for each training."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from llmclf_core.registry import journal as op
+from llmclf_core.registry.client import (
+    PIPELINE_RUN,
+    PIPELINE_RUN_TAG,
+    RUN_KEY_TAG,
+    TRACKING_URI,
+    connect,
+    experiment_id,
+    experiment_name,
+    find_or_create_run,
+    http_limits,
+    short_reason,
+    tracking_uri,
+)
+from llmclf_core.registry.delivery import Delivery, now_ms
+from llmclf_core.registry.journal import Entry
+from llmclf_core.registry.redact import redact
+
+log = logging.getLogger(__name__)
+
+
+def pipeline_run() -> str | None:
+    """``LLMCLF_PIPELINE_RUN``: the id of the pipeline execution that this process belongs to."""
+    return os.environ.get(PIPELINE_RUN) or None
+
+
+def run_entry(run_key: str, name: str) -> Entry:
+    """The first entry of a journal: everything needed to find the run, or create it."""
+    return {
+        "op": op.RUN,
+        "run_key": run_key,
+        "name": redact(name),
+        "experiment": experiment_name(),
+        "pipeline_run": pipeline_run(),
+        "time": now_ms(),
+    }
+
+
+def delivery_to(client: MlflowClient, head: Entry) -> Delivery:
+    """A delivery to the nested run that a journal's first entry describes."""
+    return Delivery(client, lambda: _nested_run(client, head))
+
+
+def _nested_run(client: MlflowClient, head: Entry) -> tuple[Run, bool]:
+    experiment = experiment_id(client, head["experiment"])
+
+    def create() -> Run:
+        tags = {RUN_KEY_TAG: head["run_key"]}
+        if execution := head["pipeline_run"]:
+            parent = ensure_parent(client, experiment, execution)
+            tags |= {MLFLOW_PARENT_RUN_ID: parent, "llmclf.execution": execution}
+        return client.create_run(experiment, head["time"], tags, head["name"])
+
+    return find_or_create_run(client, experiment, (RUN_KEY_TAG, head["run_key"]), create)
+
+
+def ensure_parent(
+    client: MlflowClient, experiment: str, execution: str, name: str | None = None
+) -> str:
+    """Find or create the parent run; steps that do so at the same time get the same one.
+
+    Args:
+        client: the MLflow client.
+        experiment: id of the experiment.
+        execution: id of the pipeline execution.
+        name: name of the run when it has to be created; unset: after the execution.
+
+    Returns:
+        The run's id.
+    """
+    return str(_parent_run(client, experiment, execution, name)[0].info.run_id)
+
+
+def _parent_run(
+    client: MlflowClient, experiment: str, execution: str, name: str | None
+) -> tuple[Run, bool]:
+    def create() -> Run:
+        tags = {PIPELINE_RUN_TAG: execution}
+        return client.create_run(experiment, None, tags, name or f"pipeline {execution}")
+
+    key = (PIPELINE_RUN_TAG, execution)
+    return find_or_create_run(client, experiment, key, create, settle=True)
+
+
+def close_parent(
+    status: str, metrics: Mapping[str, float] | None = None, execution: str | None = None
+) -> bool:
+    """End the parent run of a pipeline execution. May be repeated.
+
+    Args:
+        status: ``FINISHED``, ``FAILED`` or ``KILLED``.
+        metrics: final figures to log to it.
+        execution: the pipeline execution; unset: ``LLMCLF_PIPELINE_RUN``.
+
+    Returns:
+        False, with a warning in the log, when MLflow could not be used. The pipeline's own outcome
+        must not hang on that.
+    """
+    uri, which = tracking_uri(), execution or pipeline_run()
+    if uri is None or which is None:
+        log.info("no parent run to end: %s or %s is not set", TRACKING_URI, PIPELINE_RUN)
+        return False
+    now = now_ms()
+    values = {name: float(value) for name, value in (metrics or {}).items()}
+    entries: list[Entry] = [
+        {"op": op.METRICS, "values": values, "step": None, "time": now},
+        {"op": op.END, "status": status, "time": now},
+    ]
+    try:
+        with http_limits(timeout=10, retries=1):
+            client = connect(uri)
+            experiment = experiment_id(client, experiment_name())
+            Delivery(client, lambda: _parent_run(client, experiment, which, None)).send(entries)
+    except Exception as error:
+        log.warning("MLflow at %s cannot be used (%s)", redact(uri), short_reason(error))
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""What the process of every pipeline step does around its work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmclf_core.errors import UserError, exit_on_user_error
+
+ERROR_FILE = "LLMCLF_ERROR_FILE"
+"""Names a file that receives the message of a failed step, for whoever started the pipeline."""
+
+_NOISY = ("httpx", "urllib3", "filelock", "alembic", "git", "fsspec", "datasets", "matplotlib")
+
+
+def set_up_logging() -> None:
+    """Plain lines with the time on stderr; libraries only from warnings on."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Progress is shown by our own lines; bars of libraries break up a log.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "0" if sys.stderr.isatty() else "1")
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Run a step: logging set up, a user's mistake as one line and exit status 2.
+
+    Raises:
+        SystemExit: in place of a ``UserError``.
+    """
+    set_up_logging()
+    logging.getLogger(__name__).info("%s: begins", name)
+    with exit_on_user_error():
+        try:
+            yield
+        except UserError as error:
+            if ERROR_FILE in os.environ:
+                Path(os.environ[ERROR_FILE]).write_text(f"{name}: {error}", "utf-8")
+            raise
+    logging.getLogger(__name__).info("%s: done", name)

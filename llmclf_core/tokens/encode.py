@@ -1,0 +1,95 @@
+"""Text to token ids, the same at training and at prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from llmclf_core.config import TokenizeConfig
+from llmclf_core.errors import UserError
+from llmclf_core.paths import fingerprint
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one text, and how many tokens were cut off."""
+
+    ids: list[int]
+    lost: int
+
+
+class Encoder:
+    """A fast tokenizer with truncation, where special tokens in user text are plain text.
+
+    Without that, a document that contains ``<|im_end|>`` could end its own turn. Encoding runs in
+    the tokenizer's own threads and is safe to call from several threads.
+
+    Attributes:
+        pad_id: fills batches; never read as content, since pooling goes by the attention mask.
+    """
+
+    def __init__(self, directory: Path, config: TokenizeConfig) -> None:
+        """Raises UserError when there is no fast tokenizer in ``directory``."""
+        self.directory = directory
+        self.config = config
+        tokenizer = _load(directory)
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.encode_special_tokens = True
+        self._backend.no_padding()
+        self._eos = _required_eos(tokenizer, directory) if config.append_eos else None
+        self._backend.enable_truncation(
+            max_length=_room(self._backend, config), direction=config.truncation_side
+        )
+        self.pad_id = _first_set(tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self._stand_in = _first_set(tokenizer.bos_token_id, tokenizer.eos_token_id, self.pad_id)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the tokenizer's rules and vocabulary, and of the settings."""
+        return fingerprint(self._backend.to_str(), self.config.model_dump())
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encode texts; every result has at least one token."""
+        special = self._backend.num_special_tokens_to_add(False)
+        return [
+            Encoded(self._finish(e.ids), sum(len(o.ids) - special for o in e.overflowing))
+            for e in self._backend.encode_batch(list(texts))
+        ]
+
+    def _finish(self, ids: list[int]) -> list[int]:
+        if self._eos is not None:
+            return [*ids, self._eos]
+        return ids or [self._stand_in]  # an empty text still has to be classified
+
+
+def _load(directory: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"cannot load the tokenizer in {directory}: {error}") from None
+    if not tokenizer.is_fast:
+        raise UserError(f"the tokenizer in {directory} is slow; llmclf needs a fast one")
+    return tokenizer
+
+
+def _required_eos(tokenizer: Any, directory: Path) -> int:
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"tokenize.append_eos: the tokenizer in {directory} has no eos token")
+    return int(tokenizer.eos_token_id)
+
+
+def _room(backend: Any, config: TokenizeConfig) -> int:
+    special = backend.num_special_tokens_to_add(False) + config.append_eos
+    if config.max_length <= special:
+        raise UserError(
+            f"tokenize.max_length is {config.max_length}, but {special} special tokens are added"
+        )
+    return config.max_length - int(config.append_eos)
+
+
+def _first_set(*candidates: int | None) -> int:
+    return next(int(c) for c in candidates if c is not None)

@@ -1,0 +1,139 @@
+"""Training state on disk: safetensors and JSON, no pickle, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from llmclf_core.artifacts import atomic_directory
+from llmclf_core.errors import UserError
+
+STATE = "state.json"
+TENSORS = "tensors.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a training has come; everything that is not a tensor.
+
+    Attributes:
+        step: optimiser steps done.
+        best_step: the step of the best validation so far.
+        best_metric: its metric, or None before the first validation.
+        stale: validations since then.
+        evaluated: the last step that was validated, so that a resumed run does not repeat it.
+        seconds: training time so far, over all attempts.
+        tokens: real tokens trained on so far (no padding).
+        history: one entry a validation.
+        stopped: early stopping has ended the training.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    best_metric: float | None = None
+    stale: int = 0
+    evaluated: int = -1
+    seconds: float = 0.0
+    tokens: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped: bool = False
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that train, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def copy_of(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A detached copy on the CPU."""
+    return {name: p.detach().to("cpu", copy=True) for name, p in parameters.items()}
+
+
+def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy saved values into the model's trainable parameters."""
+    with torch.no_grad():
+        for name, parameter in trainable(model).items():
+            parameter.copy_(tensors[name])
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    progress: Progress,
+) -> None:
+    """Write everything that an exact continuation needs, the random state included.
+
+    Raises:
+        UserError: when the disk is full or the place cannot be written.
+    """
+    tensors = {f"model.{name}": p for name, p in copy_of(trainable(model)).items()}
+    tensors |= {f"best.{name}": p for name, p in best.items()}
+    optimizer_tensors, scalars = _flatten(optimizer.state_dict()["state"])
+    tensors |= optimizer_tensors
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    with atomic_directory(path) as draft:
+        save_file(tensors, draft / TENSORS)
+        state = {"progress": asdict(progress), "optimizer": scalars}
+        (draft / STATE).write_text(json.dumps(state), "utf-8")
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Restore model, optimiser and random state.
+
+    Returns:
+        The progress and the best parameters so far.
+
+    Raises:
+        UserError: when the checkpoint is damaged.
+    """
+    try:
+        tensors = load_file(path / TENSORS)
+        state = json.loads((path / STATE).read_text("utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error}); delete it to start over") from None
+    restore(model, _under("model.", tensors))
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict(
+        {"state": _unflatten(_under("optimizer.", tensors), state["optimizer"]), "param_groups": groups}
+    )
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    return Progress(**state["progress"]), _under("best.", tensors)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, float] = {}
+    for index, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous().clone()
+            else:
+                scalars[f"{index}.{name}"] = value
+    return tensors, scalars
+
+
+def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, float]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **scalars}.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return state

@@ -1,0 +1,211 @@
+"""The one training loop. An approach plugs in how a batch's loss and a validation are computed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from llmclf_core.config import TrainingConfig
+from llmclf_core.errors import UserError
+from llmclf_core.progress import Ticker
+from llmclf_core.tokens.batching import Rows, epoch_batches
+from llmclf_core.training.checkpoint import (
+    Progress,
+    copy_of,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+    trainable,
+)
+from llmclf_core.training.optimizer import make_optimizer
+from llmclf_core.training.schedule import rate_factor
+
+log = logging.getLogger(__name__)
+
+LogMetrics = Callable[[dict[str, float], int], None]
+
+
+@dataclass
+class Task:
+    """What an approach gives to the loop.
+
+    Attributes:
+        model: its trainable parameters are trained.
+        lengths: tokens of each training row, (n,).
+        loss: (module, row numbers) to the sum of the rows' losses, a scalar tensor. The module is
+            ``model``, perhaps wrapped by Accelerate.
+        validate: metrics on the validation rows; has ``config.metric`` among them. Called in eval
+            mode.
+        head: names of trainable parameters that learn at ``head_learning_rate``.
+    """
+
+    model: nn.Module
+    lengths: npt.NDArray[np.int64]
+    loss: Callable[[nn.Module, Rows], Tensor]
+    validate: Callable[[], dict[str, float]]
+    head: set[str] = field(default_factory=set)
+
+
+class Loop:
+    """Train with gradient accumulation, early stopping, the best checkpoint and exact resumption.
+
+    With several processes (``accelerate launch``) every optimiser step's batches are dealt out
+    among them; the gradient is that of the same rows on one process.
+    """
+
+    def __init__(
+        self, task: Task, config: TrainingConfig, checkpoint: Path, log_metrics: LogMetrics
+    ) -> None:
+        """Args:
+            task: what to train.
+            config: how.
+            checkpoint: directory of the resumable state; its parent must be writable.
+            log_metrics: called with (metrics, step) as they come.
+        """
+        self.task, self.config, self.checkpoint = task, config, checkpoint
+        self.log_metrics = log_metrics
+        self.accelerator = Accelerator()
+        self.optimizer = make_optimizer(task.model, task.head, config)
+        self.model, self.prepared = self.accelerator.prepare(task.model, self.optimizer)
+        self.rows_per_step = config.batch_size * config.accumulation * self.processes
+        self.steps_per_epoch = math.ceil(len(task.lengths) / self.rows_per_step)
+        self.total = self.steps_per_epoch * config.epochs
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def processes(self) -> int:
+        return int(self.accelerator.num_processes)
+
+    def run(self) -> Progress:
+        """Train, or go on with a broken training, and leave the best parameters in the model.
+
+        Raises:
+            UserError: when the loss is not finite, or the checkpoint cannot be read or written.
+        """
+        self._start_or_resume()
+        ticker = Ticker("train", self.total, self.progress.step)
+        saved, begun = time.monotonic(), time.monotonic()
+        spent = self.progress.seconds
+        for rows in self._steps():
+            loss = self._step(rows)
+            self.progress.seconds = spent + time.monotonic() - begun
+            ticker.update(loss=loss)
+            self.log_metrics({"train_loss": loss}, self.progress.step)
+            if self._evaluation_due():
+                self._evaluate()
+            finished = self.progress.stopped or self.progress.step == self.total
+            if finished or time.monotonic() - saved >= self.config.checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+        ticker.close()
+        restore(self.task.model, self.best)
+        self.task.model.eval()
+        return self.progress
+
+    def _start_or_resume(self) -> None:
+        if self.checkpoint.exists():
+            self.progress, self.best = load_checkpoint(
+                self.checkpoint, self.task.model, self.optimizer
+            )
+            log.info("resuming at step %d of %d", self.progress.step, self.total)
+        if self.progress.evaluated < 0:
+            # The untrained start counts: a head that begins from frozen embeddings may be best.
+            self._evaluate()
+            self._save()
+
+    def _steps(self) -> Iterator[list[Rows]]:
+        """The remaining optimiser steps, each a list of this process's batches."""
+        while self.progress.step < self.total and not self.progress.stopped:
+            epoch, done = divmod(self.progress.step, self.steps_per_epoch)
+            batches = epoch_batches(
+                self.task.lengths, self.config.batch_size, self.config.seed, epoch
+            )
+            per_step = self.config.accumulation * self.processes
+            for i in range(done, self.steps_per_epoch):
+                yield batches[i * per_step : (i + 1) * per_step]
+                if self.progress.stopped:
+                    return
+
+    def _step(self, batches: list[Rows]) -> float:
+        """One optimiser step; returns the mean loss of its rows."""
+        self.model.train()
+        n_rows = sum(len(rows) for rows in batches)
+        mine = batches[self.accelerator.process_index :: self.processes]
+        total = torch.zeros((), device=self.accelerator.device)
+        for i, rows in enumerate(mine):
+            # Gradients are averaged over processes; scale back to the mean over the step's rows.
+            with self._sync(last=i == len(mine) - 1):
+                loss = self.task.loss(self.model, rows) * (self.processes / n_rows)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        self._apply_gradient()
+        self.progress.step += 1
+        self.progress.tokens += int(sum(self.task.lengths[rows].sum() for rows in batches))
+        return self._finite(float(self.accelerator.reduce(total, "mean")))
+
+    def _sync(self, last: bool) -> Any:
+        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
+
+    def _apply_gradient(self) -> None:
+        config = self.config
+        factor = rate_factor(self.progress.step, self.total, config.warmup, config.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        self.accelerator.clip_grad_norm_(
+            list(trainable(self.task.model).values()), config.max_grad_norm
+        )
+        self.prepared.step()
+        self.prepared.zero_grad()
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the training loss became {loss} at step {self.progress.step}; lower "
+                "training.learning_rate, or set base.dtype: float32"
+            )
+        return loss
+
+    def _evaluation_due(self) -> bool:
+        per_epoch = self.config.evaluations_per_epoch
+        done = self.progress.step % self.steps_per_epoch or self.steps_per_epoch
+        due = {math.ceil(self.steps_per_epoch * k / per_epoch) for k in range(1, per_epoch + 1)}
+        return done in due
+
+    def _evaluate(self) -> None:
+        progress = self.progress
+        self.task.model.eval()
+        metrics = self.task.validate()
+        metric = metrics[self.config.metric]
+        progress.evaluated = progress.step
+        progress.history.append({"step": progress.step} | metrics)
+        self.log_metrics({f"validation_{k}": v for k, v in metrics.items()}, progress.step)
+        log.info(
+            "step %d/%d: validation %s %.4f", progress.step, self.total, self.config.metric, metric
+        )
+        if progress.best_metric is None or metric > progress.best_metric:
+            progress.best_metric, progress.best_step, progress.stale = metric, progress.step, 0
+            self.best = copy_of(trainable(self.task.model))
+        else:
+            progress.stale += 1
+            patience = self.config.patience
+            progress.stopped = patience is not None and progress.stale >= patience
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(
+                self.checkpoint, self.task.model, self.optimizer, self.best, self.progress
+            )
+        self.accelerator.wait_for_everyone()

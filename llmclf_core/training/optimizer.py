@@ -1,0 +1,51 @@
+"""The optimiser over adapter and head, in groups by rate and decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from llmclf_core.config import TrainingConfig
+from llmclf_core.errors import UserError
+from llmclf_core.training.checkpoint import trainable
+
+
+def make_optimizer(
+    model: nn.Module, head: set[str], config: TrainingConfig
+) -> torch.optim.Optimizer:
+    """AdamW; vectors (biases, queries, norms) are not decayed.
+
+    Args:
+        model: its parameters with ``requires_grad`` are optimised.
+        head: names of those that learn at ``head_learning_rate``.
+        config: rates and decay.
+
+    Returns:
+        An optimiser whose groups carry their ``peak`` rate for the schedule.
+
+    Raises:
+        UserError: for ``adamw_8bit`` without a GPU.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable(model).items():
+        rate = config.head_learning_rate if name in head else None
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate or config.learning_rate, decay), []).append(parameter)
+    return _class(config)(
+        [
+            {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+    )
+
+
+def _class(config: TrainingConfig) -> Any:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW
+    if not torch.cuda.is_available():
+        raise UserError("training.optimizer: adamw_8bit needs a GPU; use adamw here")
+    import bitsandbytes
+
+    return bitsandbytes.optim.AdamW8bit
