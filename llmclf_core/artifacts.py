@@ -133,12 +133,12 @@ def save_split(data: datasets.Dataset, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    was_on = datasets.are_progress_bars_enabled()
+    was_off = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if was_on:
+        if not was_off:
             datasets.enable_progress_bars()
 
 

@@ -331,9 +331,14 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping of sections; see pipelines/recipes/")
-    for key, value in (overrides or {}).items():
+    return parse_recipe(data, overrides or {}, str(path))
+
+
+def parse_recipe(data: dict[str, Any], overrides: dict[str, Any], where: str) -> Recipe:
+    """A recipe from plain data; arguments and errors as :func:`load_recipe`."""
+    for key, value in overrides.items():
         _set(data, key, value)
-    return parse(Recipe, data, str(path))
+    return parse(Recipe, data, where)
 
 
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:

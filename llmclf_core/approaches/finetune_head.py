@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
 from llmclf_core.paths import cache_dir, fingerprint
+from llmclf_core.registry.journal import JOURNAL, read_journal
 from llmclf_core.registry.lineage import collect
+from llmclf_core.registry.system_metrics import system_metrics
 from llmclf_core.registry.tracking import Tracker
 from llmclf_core.tokens.batching import Rows, pad
 from llmclf_core.tokens.encode import Encoder
@@ -48,7 +51,6 @@ from llmclf_core.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
 
-JOURNAL = "tracking.jsonl"
 _EMBED_BATCH = 16
 
 
@@ -83,7 +85,7 @@ def finetune_head(
     base_config = base_config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     job = _Job(tokens, base, base_config, lora, head, training)
     with _exclusive(job.state):
-        with job.tracker() as tracker:
+        with job.tracker() as tracker, system_metrics(tracker):
             classifier = job.train(tracker)
             classifier.lineage = job.lineage(tracker)
             if PartialState().is_main_process:
@@ -141,7 +143,7 @@ class _Job:
             "tokenize": self.tokens.recipe,
         }
 
-    def tracker(self) -> Tracker:
+    def tracker(self) -> AbstractContextManager[Tracker]:
         name = f"head-{Path(self.base.source).name}-seed{self.training.seed}"
         if self.base_config.quantization != "none":
             name += f"-{self.base_config.quantization}"
@@ -152,7 +154,10 @@ class _Job:
             "llmclf.seed": str(self.training.seed),
             "llmclf.corpus": self.tokens.corpus,
         }
-        return Tracker.open(self.journal, run_key=self.key, name=name, tags=tags)
+        # One training is one run, over all its attempts; the same settings trained afresh are not.
+        begun = read_journal(self.journal) if self.journal.exists() else []
+        key = begun[0]["run_key"] if begun else uuid.uuid4().hex
+        return Tracker.open(self.journal, run_key=key, name=name, tags=tags)
 
     def train(self, tracker: Tracker) -> HeadClassifier:
         tracker.params(_flat(self.settings()))

@@ -136,7 +136,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, _artifacts_beside(client.tracking_uri)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -147,6 +147,13 @@ def experiment_id(client: MlflowClient, name: str) -> str:
             f"{EXPERIMENT} to another name"
         )
     return str(found.experiment_id)
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """With a SQLite file: its directory; MLflow's own default is wherever the process started."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
 
 
 def tagged_runs(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:

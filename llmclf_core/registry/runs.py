@@ -50,10 +50,11 @@ def run_entry(run_key: str, name: str) -> Entry:
 
 def delivery_to(client: MlflowClient, head: Entry) -> Delivery:
     """A delivery to the nested run that a journal's first entry describes."""
-    return Delivery(client, lambda: _nested_run(client, head))
+    return Delivery(client, lambda: open_run(client, head))
 
 
-def _nested_run(client: MlflowClient, head: Entry) -> tuple[Run, bool]:
+def open_run(client: MlflowClient, head: Entry) -> tuple[Run, bool]:
+    """The nested run of a journal's first entry, and whether it was created just now."""
     experiment = experiment_id(client, head["experiment"])
 
     def create() -> Run:

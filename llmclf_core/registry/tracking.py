@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llmclf_core.errors import UserError
 from llmclf_core.registry import journal as op
@@ -40,8 +40,10 @@ class Tracker:
         self.run_key: str = head["run_key"]
         self._steps = _last_steps(entries)
         self._journal = Journal(path)
+        self._limits = ExitStack()
         self._courier: Courier | None = None
         if uri := tracking_uri():
+            self._limits.enter_context(http_limits(_TIMEOUT, _RETRIES))
             self._courier = Courier(lambda: delivery_to(connect(uri), head), waiting, uri, path)
         else:
             log.info("%s is not set: the run is only written to %s", TRACKING_URI, path)
@@ -49,11 +51,10 @@ class Tracker:
             self._journal.append(head)
 
     @classmethod
-    @contextmanager
     def open(
         cls, journal: Path, *, run_key: str, name: str, tags: Mapping[str, Any] | None = None
-    ) -> Iterator[Tracker]:
-        """Start a run, or go on with the one that the journal tells of.
+    ) -> Tracker:
+        """Start a run, or go on with the one that the journal tells of; use it in a ``with``.
 
         An exception ends the run as FAILED, Ctrl-C as KILLED; otherwise it ends as FINISHED.
 
@@ -68,18 +69,15 @@ class Tracker:
         """
         entries = _own_entries(journal, run_key)
         head = entries[0] if entries else run_entry(run_key, name)
-        with http_limits(_TIMEOUT, _RETRIES):
-            tracker = cls(journal, head, entries, undelivered(entries))
-            if entries:
-                tracker._record(op.RESUME)
-            tracker.tags(tags or {})
-            with tracker._ending():
-                yield tracker
+        tracker = cls(journal, head, entries, undelivered(entries))
+        if entries:
+            tracker._record(op.RESUME)
+        tracker.tags(tags or {})
+        return tracker
 
     @classmethod
-    @contextmanager
-    def resume(cls, classifier: Path, journal: Path) -> Iterator[Tracker]:
-        """Go on with a classifier's training run, in a later step.
+    def resume(cls, classifier: Path, journal: Path) -> Tracker:
+        """Go on with a classifier's training run, in a later step; use it in a ``with``.
 
         What the training could not send is sent now. The classifier's own journal is only read; a
         classifier without one gets a new run.
@@ -94,12 +92,10 @@ class Tracker:
         trained = read_journal(classifier / JOURNAL) if (classifier / JOURNAL).exists() else []
         head = trained[0] if trained else run_entry(uuid.uuid4().hex, classifier.name)
         entries = _own_entries(journal, head["run_key"] if trained else None)
-        with http_limits(_TIMEOUT, _RETRIES):
-            waiting = undelivered(trained) + undelivered(entries)
-            tracker = cls(journal, entries[0] if entries else head, entries, waiting)
-            tracker._record(op.RESUME)
-            with tracker._ending():
-                yield tracker
+        waiting = undelivered(trained) + undelivered(entries)
+        tracker = cls(journal, entries[0] if entries else head, entries, waiting)
+        tracker._record(op.RESUME)
+        return tracker
 
     @property
     def run_id(self) -> str | None:
@@ -164,23 +160,26 @@ class Tracker:
         if self._courier:
             self._courier.put(entry)
 
-    @contextmanager
-    def _ending(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self._finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", error)
-            raise
-        self._finish("FINISHED")
+    def __enter__(self) -> Self:
+        return self
 
-    def _finish(self, status: str, error: BaseException | None = None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if error is None:
+            self.close("FINISHED")
+            return
+        self.tags({"llmclf.error": f"{type(error).__name__}: {error}"})
+        self.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+
+    def close(self, status: str) -> None:
+        """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``, and send what waits."""
         try:
-            if error is not None:
-                self.tags({"llmclf.error": f"{type(error).__name__}: {error}"})
             self._record(op.END, status=status)
             sent = self.flush()
         finally:
             left = self._courier.close() if self._courier else 0
+            self._limits.close()
             self._journal.close()
         if self._courier and not sent:
             log.warning("MLflow does not have %d operations yet; %s has them", left, self.path)

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmclf_core.corpus.readers import (
-    columnar,
-    delimited,
-    folder,
-    hub,
-    jsonlines,
-    patents,
-)
+from llmclf_core.corpus.readers import columnar, delimited, folder, hub, jsonlines, patents
 from llmclf_core.corpus.readers.base import Chunk, Part, Reader
 
 __all__ = ["Chunk", "Part", "read"]
@@ -36,11 +29,12 @@ def read(part: Part) -> Iterator[Chunk]:
     Raises:
         UserError: for anything in the file that the user has to mend.
     """
+    chunks = READERS[part.format](part)
     left = part.config.limit
-    for chunk in READERS[part.format](part):
-        if left is None:
-            yield chunk
-            continue
+    if left is None or part.format in ("saved", "hub"):  # these limit each split themselves
+        yield from chunks
+        return
+    for chunk in chunks:
         yield chunk.head(left)
         left -= min(left, chunk.rows.num_rows)
         if left == 0:

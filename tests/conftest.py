@@ -1,0 +1,117 @@
+"""Fixtures that every tier shares: a tiny real Llama, a small corpus, and no shared caches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+os.environ["TOKENIZERS_PARALLELISM"] = "true"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+from llmclf_core.artifacts import CORPUS_FEATURES, Corpus
+from llmclf_core.labels import LabelSpace
+
+WORDS = {
+    "sport": "match goal team player score league cup coach win season".split(),
+    "money": "market bank share profit price trade growth stock rate fund".split(),
+    "music": "song band album tour singer guitar chart concert record stage".split(),
+}
+FILLER = "the a of and to in it was for on with as by at from this that were had".split()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Each test has its own cache, and tracking is off unless the test turns it on."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LLMCLF_CACHE", str(cache))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "LLMCLF_PIPELINE_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    return cache
+
+
+def sentence(label: str, random: np.random.Generator, words: int = 14) -> str:
+    """A text that tells its label by about a third of its words."""
+    picks = [
+        random.choice(WORDS[label] if random.random() < 0.35 else FILLER) for _ in range(words)
+    ]
+    return " ".join(picks)
+
+
+def make_corpus(rows_per_label: dict[str, int], task: str = "single", seed: int = 0) -> Corpus:
+    """A corpus that a small model can learn; multi-label rows carry one or two labels."""
+    random = np.random.default_rng(seed)
+    names = sorted(WORDS)
+    splits = {}
+    for split, n in rows_per_label.items():
+        texts, labels = [], []
+        for i in range(n * len(names)):
+            chosen = {i % len(names)}
+            if task == "multi" and random.random() < 0.4:
+                chosen.add(int(random.integers(len(names))))
+            texts.append(" ".join(sentence(names[c], random) for c in sorted(chosen)))
+            labels.append(sorted(chosen))
+        splits[split] = datasets.Dataset.from_dict(
+            {"id": [f"{split}-{i}" for i in range(len(texts))], "text": texts, "labels": labels},
+            features=CORPUS_FEATURES,
+        )
+    return Corpus(splits, LabelSpace(tuple(names), task), f"test-{task}-{seed}", {"warnings": []})
+
+
+@pytest.fixture(scope="session")
+def corpus_path(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "single"
+    make_corpus({"train": 24, "validation": 8, "test": 12}).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def multi_corpus_path(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "multi"
+    make_corpus({"train": 24, "validation": 8, "test": 12}, task="multi").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    """A Llama of 4 layers with random weights and a byte-level BPE tokenizer; pad is eos."""
+    return build_tiny_base(tmp_path_factory.mktemp("base") / "tiny-llama")
+
+
+def build_tiny_base(path: Path, seed: int = 0) -> Path:
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    random = np.random.default_rng(0)
+    texts = [sentence(label, random) for label in WORDS for _ in range(50)]
+    bpe = ByteLevelBPETokenizer()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    bpe.train_from_iterator(texts, vocab_size=400, special_tokens=specials)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+    )
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        pad_token_id=2,
+        eos_token_id=2,
+        bos_token_id=1,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
