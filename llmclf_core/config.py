@@ -156,8 +156,6 @@ class TokenizeConfig(Section):
     """Which end is cut off from a text that is too long."""
     append_eos: bool = False
     """End every sequence with the end-of-text token (``last`` pooling then always sees it)."""
-    workers: PositiveInt = 2
-    """Parallel tokenizer processes."""
 
 
 class LoraConfig(Section):
@@ -221,6 +219,7 @@ class TrainingConfig(Section):
     """``cross_entropy`` is binary cross-entropy a label when multi-label. ``focal``:
     arXiv 1708.02002."""
     focal_gamma: NonNegative = 2.0
+    """How much ``focal`` turns from easy rows to hard ones; 0 is plain cross-entropy."""
     class_weights: Literal["none", "balanced"] = "none"
     """``balanced``: weights inversely proportional to label frequency in the training rows."""
     gradient_checkpointing: bool = False
@@ -239,9 +238,11 @@ class EvaluateConfig(Section):
     """Figures on the test rows."""
 
     batch_size: PositiveInt = 16
+    """Texts in one forward pass."""
     bootstrap: PositiveInt = 2000
     """Resamples for the confidence intervals."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    """Coverage of the confidence intervals."""
     bins: PositiveInt = 15
     """Bins of the calibration error."""
     seed: int = 0

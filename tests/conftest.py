@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import datasets
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+# Fixtures of a wider scope than a test must not touch the user's cache either.
+os.environ.setdefault("LLMCLF_CACHE_AT_START", os.environ.get("LLMCLF_CACHE", ""))
+os.environ["LLMCLF_CACHE"] = tempfile.mkdtemp(prefix="llmclf-test-cache-")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
@@ -107,7 +111,7 @@ def build_tiny_base(path: Path, seed: int = 0) -> Path:
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=1024,
         pad_token_id=2,
         eos_token_id=2,
         bos_token_id=1,
@@ -115,3 +119,42 @@ def build_tiny_base(path: Path, seed: int = 0) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def demo_assets(tmp_path_factory):
+    """The demo's assets, from the user's cache or fetched; without either, skipped on a laptop."""
+    from llmclf_core.errors import UserError
+    from pipelines.assets import fetch
+
+    shared = os.environ.get("LLMCLF_CACHE_AT_START") or str(Path.home() / ".cache" / "llmclf")
+    previous = os.environ.get("LLMCLF_CACHE")
+    os.environ["LLMCLF_CACHE"] = shared
+    try:
+        return {name: fetch(name) for name in ("smollm2", "bbc")}
+    except UserError as error:
+        missing_service(f"the demo's model and corpus cannot be fetched: {error}")
+    finally:
+        os.environ.pop("LLMCLF_CACHE")
+        if previous is not None:
+            os.environ["LLMCLF_CACHE"] = previous
+
+
+def missing_service(what: str) -> None:
+    """Skip on a laptop; fail in CI, where nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def converted_cache(tmp_path_factory):
+    """A cache that keeps the converted demo model for the whole session."""
+    return tmp_path_factory.mktemp("converted")
+
+
+@pytest.fixture
+def smollm2(demo_assets, converted_cache, monkeypatch) -> Path:
+    """The demo's GGUF file; converted once a session."""
+    monkeypatch.setenv("LLMCLF_CACHE", str(converted_cache))
+    return demo_assets["smollm2"] / "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import PartialState
 from filelock import FileLock
 from torch import Tensor, nn
 
@@ -30,12 +29,13 @@ from llmclf_core.config import (
 from llmclf_core.errors import explain_os_errors
 from llmclf_core.evaluation.calibrate import fit_calibration
 from llmclf_core.labels import LabelSpace
-from llmclf_core.models.base import Base, compute_dtype, device, load_backbone, resolve
+from llmclf_core.models.base import Base, compute_dtype, load_backbone, resolve
 from llmclf_core.models.embed import pooled_embeddings
 from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
 from llmclf_core.paths import cache_dir, fingerprint
+from llmclf_core.processes import device, is_main_process, process_state
 from llmclf_core.registry.journal import JOURNAL, read_journal
 from llmclf_core.registry.lineage import collect
 from llmclf_core.registry.system_metrics import system_metrics
@@ -43,9 +43,8 @@ from llmclf_core.registry.tracking import Tracker
 from llmclf_core.tokens.batching import Rows, pad
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import row_lengths
-from llmclf_core.training.checkpoint import Progress
 from llmclf_core.training.cost import training_cost
-from llmclf_core.training.loop import Loop, Task
+from llmclf_core.training.loop import LogMetrics, Loop, Task
 from llmclf_core.training.losses import balanced_weights, row_losses
 from llmclf_core.training.validation import validation_metrics
 
@@ -85,12 +84,12 @@ def finetune_head(
     base_config = base_config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     job = _Job(tokens, base, base_config, lora, head, training)
     with _exclusive(job.state):
+        if not is_main_process():
+            return job.train(lambda metrics, step: None)
         with job.tracker() as tracker, system_metrics(tracker):
-            classifier = job.train(tracker)
-            classifier.lineage = job.lineage(tracker)
-            if PartialState().is_main_process:
-                classifier.save(output, {JOURNAL: job.journal})
-                tracker.artifact(output / "classifier.json", "classifier")
+            classifier = job.train_and_track(tracker)
+            classifier.save(output, {JOURNAL: job.journal})
+            tracker.artifact(output / "classifier.json", "classifier")
         shutil.rmtree(job.state, ignore_errors=True)
     return classifier
 
@@ -100,7 +99,7 @@ def _exclusive(state: Path) -> Iterator[None]:
     """Two runs of the same training take turns; processes of one training share it."""
     with explain_os_errors(state):
         state.mkdir(parents=True, exist_ok=True)
-    if not PartialState().is_main_process:
+    if not is_main_process():
         yield
         return
     with FileLock(state.with_suffix(".lock")):
@@ -131,6 +130,7 @@ class _Job:
         self.key = fingerprint(__version__, tokens.fingerprint, base.fingerprint, self.settings())
         self.state = cache_dir() / "training" / self.key
         self.journal = self.state / JOURNAL
+        self.figures: dict[str, float] = {}
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result, by section; ``checkpoint_seconds`` does not."""
@@ -159,17 +159,25 @@ class _Job:
         key = begun[0]["run_key"] if begun else uuid.uuid4().hex
         return Tracker.open(self.journal, run_key=key, name=name, tags=tags)
 
-    def train(self, tracker: Tracker) -> HeadClassifier:
+    def train_and_track(self, tracker: Tracker) -> HeadClassifier:
         tracker.params(_flat(self.settings()))
-        tracker.dataset(
-            self.tokens.corpus, "corpus", "train", len(self.train_truth), self.labels.task
-        )
-        model = self.build()
-        task = self.task(model)
-        progress = Loop(task, self.training, self.state / "checkpoint", tracker.metrics).run()
-        classifier = self.classifier(model)
-        tracker.metrics(self.summary(model, progress), step=progress.step)
+        for name, rows in self.tokens.splits.items():
+            tracker.dataset(self.tokens.corpus, "corpus", f"{name} rows", len(rows), name)
+        classifier = self.train(tracker.metrics)
+        tracker.metrics(self.figures)
+        classifier.lineage = self.lineage(tracker)
         return classifier
+
+    def train(self, log_metrics: LogMetrics) -> HeadClassifier:
+        model = self.build()
+        progress = Loop(
+            self.task(model), self.training, self.state / "checkpoint", log_metrics
+        ).run()
+        self.figures = training_cost(model, progress) | {
+            "best_step": float(progress.best_step),
+            f"best_validation_{self.training.metric}": progress.best_metric or 0.0,
+        }
+        return self.classifier(model)
 
     def build(self) -> HeadModel:
         """Backbone with a fresh adapter and head, from the seed alone."""
@@ -193,7 +201,7 @@ class _Job:
             self.train_ids["input_ids"],
             self.encoder.pad_id,
             _EMBED_BATCH,
-            self.state / "embeddings.npy",
+            self.state / f"embeddings-{process_state().process_index}.npy",
         )
         weight, bias = fit_probe(embeddings, self.train_truth, self.labels.task)
         with torch.no_grad():
@@ -235,12 +243,6 @@ class _Job:
             self.head,
             fit_calibration(logits, self.validation_truth, self.labels),
         )
-
-    def summary(self, model: HeadModel, progress: Progress) -> dict[str, float]:
-        return training_cost(model, progress) | {
-            "best_step": float(progress.best_step),
-            f"best_validation_{self.training.metric}": progress.best_metric or 0.0,
-        }
 
     def lineage(self, tracker: Tracker) -> dict[str, Any]:
         return collect(

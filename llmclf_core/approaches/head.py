@@ -19,9 +19,10 @@ from llmclf_core.approaches.base import Calibration, Classifier
 from llmclf_core.config import BaseModelConfig, HeadConfig, TokenizeConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
-from llmclf_core.models.base import Base, device, load_backbone, resolve
+from llmclf_core.models.base import Base, load_backbone, resolve
 from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import load_adapter, save_adapter
+from llmclf_core.processes import device
 from llmclf_core.tokens.batching import pad, sorted_batches
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import copy_tokenizer

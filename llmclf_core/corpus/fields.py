@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -138,7 +136,7 @@ def split_codes(chunk: Chunk, config: IngestConfig) -> npt.NDArray[np.int8]:
         return np.full(rows, UNASSIGNED, np.int8)
     encoded = column_strings(chunk, config.split.column).dictionary_encode(null_encoding="encode")
     codes = [_split_code(value) for value in encoded.dictionary.to_pylist()]
-    of_rows = np.asarray(codes, np.int8)[encoded.indices.to_numpy()]
+    of_rows: npt.NDArray[np.int8] = np.asarray(codes, np.int8)[encoded.indices.to_numpy()]
     if (of_rows == UNASSIGNED).any():
         i = int((of_rows == UNASSIGNED).argmax())
         value = encoded[i].as_py()
@@ -149,7 +147,7 @@ def split_codes(chunk: Chunk, config: IngestConfig) -> npt.NDArray[np.int8]:
     return of_rows
 
 
-def _split_code(value: Any) -> int:
+def _split_code(value: str | None) -> int:
     split = canonical_split(value) if value else None
     return SPLITS.index(split) if split else UNASSIGNED
 

@@ -36,7 +36,12 @@ class Pairs:
 
 
 class LabelReader:
-    """Reads labels chunk by chunk and numbers them: as in ``names``, else by first appearance."""
+    """Reads labels chunk by chunk and numbers them: as in ``names``, else by first appearance.
+
+    Attributes:
+        ids: label name to id.
+        fixed: whether the settings name the labels, so that no others are allowed.
+    """
 
     def __init__(self, config: LabelColumns) -> None:
         self.config = config
@@ -45,7 +50,7 @@ class LabelReader:
             names = _indicator_names(config)
         elif config.layout == "delimited":
             _check_delimiter(names or [], config.delimiter)
-        self._fixed = names is not None
+        self.fixed = names is not None
         self.ids = {name: i for i, name in enumerate(names or [])}
 
     def read(self, chunk: Chunk) -> Pairs:
@@ -59,7 +64,7 @@ class LabelReader:
         encoded = pairs.labels.dictionary_encode()
         names = encoded.dictionary.to_pylist()
         unknown = [name for name in names if name not in self.ids]
-        if unknown and self._fixed:
+        if unknown and self.fixed:
             self._refuse(chunk, pairs, unknown[0])
         for name in unknown:
             self.ids[name] = len(self.ids)
@@ -112,13 +117,10 @@ class LabelReader:
         return Pairs(rows, pa.array(columns, _STRING).take(pa.array(positions)))
 
     def _flags(self, chunk: Chunk, name: str) -> npt.NDArray[np.int8]:
-        encoded = pc.utf8_trim_whitespace(column_strings(chunk, name)).dictionary_encode(
-            null_encoding="encode"
-        )
-        values = encoded.dictionary.to_pylist()
-        of_rows = np.asarray([_FLAGS.get(v, -1) for v in values], np.int8)[
-            encoded.indices.to_numpy()
-        ]
+        column = pc.utf8_trim_whitespace(column_strings(chunk, name))
+        encoded = column.dictionary_encode(null_encoding="encode")
+        flags = np.asarray([_FLAGS.get(v, -1) for v in encoded.dictionary.to_pylist()], np.int8)
+        of_rows: npt.NDArray[np.int8] = flags[encoded.indices.to_numpy()]
         if (of_rows < 0).any():
             row = int((of_rows < 0).argmax())
             raise UserError(

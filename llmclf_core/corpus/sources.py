@@ -79,19 +79,19 @@ def _is_hub_id(path: Path, place: str) -> bool:
 
 def _detect(path: Path) -> str:
     if path.is_file():
-        if kind := _SUFFIXES.get(path.suffix.lower()):
-            return kind if kind != "folder" else _unknown(path)
-        return _unknown(path)
+        kind = _SUFFIXES.get(path.suffix.lower(), "folder")
+        if kind == "folder":
+            raise UserError(f"{path}: cannot tell the format from the name; set `format`")
+        return kind
     if any((path / mark).exists() for mark in _SAVED_MARKS):
         return "saved"
-    for file in path.rglob("*"):
-        if not file.name.startswith(".") and (kind := _SUFFIXES.get(file.suffix.lower())):
-            return kind
-    raise UserError(f"{path} holds no file of a known kind; expected {shorten(list(_SUFFIXES))}")
-
-
-def _unknown(path: Path) -> str:
-    raise UserError(f"{path}: cannot tell the format from the name; set `format`")
+    suffixes = {f.suffix.lower() for f in path.rglob("*") if not f.name.startswith(".")}
+    kinds = sorted({_SUFFIXES[suffix] for suffix in suffixes & _SUFFIXES.keys()})
+    if not kinds:
+        raise UserError(f"{path} holds no file of a known kind ({shorten(list(_SUFFIXES))})")
+    if len(kinds) > 1:
+        raise UserError(f"{path} holds several kinds of files; set `format`: {' or '.join(kinds)}")
+    return kinds[0]
 
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:

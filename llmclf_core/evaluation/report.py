@@ -19,17 +19,8 @@ MAX_MATRIX = 20
 MAX_CURVES = 24
 MAX_CONFUSIONS = 15
 
-_METRICS = {
+_OTHERS = {
     "accuracy": "Accuracy",
-    "micro_f1": "F1, micro",
-    "macro_f1": "F1, macro",
-    "weighted_f1": "F1, weighted",
-    "micro_precision": "Precision, micro",
-    "micro_recall": "Recall, micro",
-    "macro_precision": "Precision, macro",
-    "macro_recall": "Recall, macro",
-    "weighted_precision": "Precision, weighted",
-    "weighted_recall": "Recall, weighted",
     "micro_average_precision": "Average precision, micro",
     "macro_average_precision": "Average precision, macro",
     "hamming_loss": "Hamming loss",
@@ -54,9 +45,9 @@ def render(evaluation: Evaluation) -> str:
         e=evaluation,
         multi=evaluation.predictions.labels.task == "multi",
         answer=answer(evaluation),
-        metrics=[
+        others=[
             (title, evaluation.metrics[name], evaluation.intervals.get(name))
-            for name, title in _METRICS.items()
+            for name, title in _OTHERS.items()
             if name in evaluation.metrics
         ],
         calibration=[

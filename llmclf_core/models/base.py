@@ -38,6 +38,7 @@ from llmclf_core.artifacts import atomic_directory
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.paths import cache_dir, expand, file_sha256
+from llmclf_core.processes import device
 
 log = logging.getLogger(__name__)
 
@@ -186,13 +187,6 @@ def compute_dtype(setting: str) -> torch.dtype:
         # AVX2-only processors emulate bfloat16 about a hundred times slower than float32.
         native = bool(torch.cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if native else torch.float32
-
-
-def device() -> torch.device:
-    """This process's GPU when there is one (Accelerate's local rank), else the CPU."""
-    from accelerate import PartialState
-
-    return torch.device(PartialState().device)
 
 
 def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llmclf_core.models.base import device
 from llmclf_core.models.head import HeadModel
+from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
 from llmclf_core.tokens.batching import pad, sorted_batches
 

@@ -25,13 +25,11 @@ def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftMode
     Raises:
         UserError: for targets that the model does not have, or more layers than it has.
     """
-    layers = _layers(backbone, config.top_layers)
     peft_config = PeftLoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=_targets(backbone, config),
-        layers_to_transform=layers,
         use_rslora=config.rslora,
         bias="none",
         base_model_name_or_path=base_source,
@@ -41,33 +39,36 @@ def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftMode
     return model
 
 
-def _targets(backbone: nn.Module, config: LoraConfig) -> list[str]:
-    """Last parts of the names of the linear layers to adapt."""
-    linear = sorted(
-        {name.rsplit(".", 1)[-1] for name, m in backbone.named_modules() if _is_linear(m)}
-    )
-    if config.targets == "all-linear":
-        return linear
-    unknown = set(config.targets) - set(linear)
-    if unknown:
+def _targets(backbone: Any, config: LoraConfig) -> list[str]:
+    """Names of the linear layers to adapt: last parts, or whole names with ``top_layers``."""
+    names = [name for name, module in backbone.named_modules() if _is_linear(module)]
+    known = sorted({name.rsplit(".", 1)[-1] for name in names})
+    wanted = known if config.targets == "all-linear" else list(config.targets)
+    if unknown := set(wanted) - set(known):
         raise UserError(
             f"lora.targets: the base model has no linear layer {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(linear)}"
+            f"it has {', '.join(known)}"
         )
-    return list(config.targets)
+    if config.top_layers is None:
+        return wanted
+    top = _top_layers(backbone, config.top_layers)
+    return [n for n in names if n.rsplit(".", 1)[-1] in wanted and _layer_number(n) in top]
 
 
 def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Linear4bit"
 
 
-def _layers(backbone: Any, top: int | None) -> list[int] | None:
-    if top is None:
-        return None
+def _top_layers(backbone: Any, top: int) -> range:
     total = int(backbone.config.get_text_config().num_hidden_layers)
     if top > total:
         raise UserError(f"lora.top_layers is {top}, but the base model has {total} layers")
-    return list(range(total - top, total))
+    return range(total - top, total)
+
+
+def _layer_number(name: str) -> int:
+    """``layers.28.mlp.up_proj`` to 28; -1 for a module outside the layers."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), -1)
 
 
 def save_adapter(model: PeftModel, path: Path) -> None:

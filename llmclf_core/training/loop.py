@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from llmclf_core.config import TrainingConfig
 from llmclf_core.errors import UserError
+from llmclf_core.processes import on_cpu
 from llmclf_core.progress import Ticker
 from llmclf_core.tokens.batching import Rows, epoch_batches
 from llmclf_core.training.checkpoint import (
@@ -76,7 +77,7 @@ class Loop:
         """
         self.task, self.config, self.checkpoint = task, config, checkpoint
         self.log_metrics = log_metrics
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=on_cpu())
         self.optimizer = make_optimizer(task.model, task.head, config)
         self.model, self.prepared = self.accelerator.prepare(task.model, self.optimizer)
         self.rows_per_step = config.batch_size * config.accumulation * self.processes
@@ -116,7 +117,9 @@ class Loop:
         return self.progress
 
     def _start_or_resume(self) -> None:
-        if self.checkpoint.exists():
+        resuming = self.checkpoint.exists()
+        self.accelerator.wait_for_everyone()  # before the main process writes the first one
+        if resuming:
             self.progress, self.best = load_checkpoint(
                 self.checkpoint, self.task.model, self.optimizer
             )

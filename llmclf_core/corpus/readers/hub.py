@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
 import datasets
 import pyarrow as pa
@@ -14,6 +14,8 @@ from llmclf_core.corpus.readers.base import Chunk, Part, needed_columns, require
 from llmclf_core.corpus.readers.columnar import explain_corruption
 from llmclf_core.corpus.splitnames import canonical_split
 from llmclf_core.errors import UserError
+
+Data = TypeVar("Data")
 
 
 def read_saved(part: Part) -> Iterator[Chunk]:
@@ -39,20 +41,20 @@ def read_hub(part: Part) -> Iterator[Chunk]:
     yield from _splits(data, part)
 
 
-def _or_explain(load: Callable[[], Any], what: str) -> Any:
+def _or_explain(load: Callable[[], Data], what: str) -> Data:
     try:
         return load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{what}: {str(error).splitlines()[0]}") from None
 
 
-def _note_revision(data: Any, part: Part) -> None:
+def _note_revision(data: datasets.DatasetDict, part: Part) -> None:
     checksums = next(iter(data.values())).info.download_checksums or {}
     commits = {m[1] for url in checksums if (m := re.search(r"@([0-9a-f]{40})/", url))}
     part.notes.extend(f"{part.place} is at commit {commit}" for commit in sorted(commits))
 
 
-def _splits(data: Any, part: Part) -> Iterator[Chunk]:
+def _splits(data: datasets.Dataset | datasets.DatasetDict, part: Part) -> Iterator[Chunk]:
     if isinstance(data, datasets.Dataset):
         yield from _chunks(data, part.place, part.split, part)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html.entities
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -18,6 +18,7 @@ from llmclf_core.corpus.readers.text import explain_read_errors, whole
 from llmclf_core.errors import UserError
 
 _SECOND_CLAIM = re.compile(r"\s2\s*[.)]\s")
+RowParser = Callable[[Path, Part], Iterator[Row]]
 _ENTITIES = {name.rstrip(";"): text for name, text in html.entities.html5.items()}
 
 
@@ -44,7 +45,7 @@ def read_hupd(part: Part) -> Iterator[Chunk]:
     return _read(part, "*.json", _hupd_rows)
 
 
-def _read(part: Part, pattern: str, parse: Any) -> Iterator[Chunk]:
+def _read(part: Part, pattern: str, parse: RowParser) -> Iterator[Chunk]:
     files = (file for root in part.paths for file in _files(root, pattern))
     return chunks((row for file in files for row in parse(file, part)), part, part.place)
 

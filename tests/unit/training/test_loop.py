@@ -1,0 +1,261 @@
+"""The loop on the tiny model: what changes, what must not, resumption, several processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llmclf_core.approaches.finetune_head import finetune_head
+from llmclf_core.config import (
+    BaseModelConfig,
+    HeadConfig,
+    LoraConfig,
+    TokenizeConfig,
+    TrainingConfig,
+)
+from llmclf_core.errors import UserError
+from llmclf_core.tokens.tokenize import tokenize
+from llmclf_core.training import loop
+
+WORKER = Path(__file__).with_name("train_worker.py")
+
+
+@pytest.fixture(scope="module")
+def tokens_path(tmp_path_factory, corpus_path, tiny_base):
+    path = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokenize(corpus_path, BaseModelConfig(source=str(tiny_base)), TokenizeConfig(), path)
+    return path
+
+
+def train(tokens_path, tiny_base, output, **options):
+    base = {"source": str(tiny_base), "dtype": "float32"} | options.pop("base", {})
+    lora = {"rank": 4, "dropout": 0.1} | options.pop("lora", {})
+    head = options.pop("head", {})
+    training = {"epochs": 2, "learning_rate": 5e-3} | options
+    return finetune_head(
+        tokens_path,
+        BaseModelConfig(**base),
+        LoraConfig(**lora),
+        HeadConfig(**head),
+        TrainingConfig(**training),
+        output,
+    )
+
+
+def weights(path):
+    return load_file(path / "adapter" / "adapter_model.safetensors") | load_file(
+        path / "head.safetensors"
+    )
+
+
+def assert_equal_weights(a, b):
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def assert_near_weights(a, b):
+    """By norm: Adam turns the rounding of a gradient that is nearly zero into a full step."""
+    a, b = weights(a), weights(b)
+    for name in a:
+        assert (a[name] - b[name]).norm() <= 2e-3 * b[name].norm(), name
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_adapter_and_head_change_and_the_base_does_not(
+    tokens_path, tiny_base, tmp_path, monkeypatch, quantization
+):
+    before = {}
+    run = loop.Loop.run
+
+    def remember(self):
+        before.update({n: p.detach().clone() for n, p in self.task.model.named_parameters()})
+        return run(self)
+
+    monkeypatch.setattr(loop.Loop, "run", remember)
+    classifier = train(
+        tokens_path, tiny_base, tmp_path / "c", base={"quantization": quantization}, patience=None
+    )
+    after = dict(classifier.model.named_parameters())
+    frozen = [n for n in after if "lora_" not in n and not n.startswith("head.")]
+    trained = [n for n in after if n not in frozen]
+    assert frozen
+    assert all(torch.equal(before[n], after[n]) for n in frozen)
+    # lora_A of a layer may stay nearly still while lora_B is near zero, but not bit for bit.
+    unchanged = [n for n in trained if torch.equal(before[n], after[n])]
+    assert not unchanged
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lora": {"rslora": True, "top_layers": 2}},
+        {"lora": {"targets": ["q_proj", "v_proj"]}},
+        {"head": {"pooling": "mean", "init": "frozen"}},
+        {"head": {"pooling": "attention", "layers": 2, "dropout": 0.1}},
+        {"accumulation": 3, "gradient_checkpointing": True, "schedule": "linear"},
+        {"loss": "focal", "class_weights": "balanced", "metric": "micro_f1"},
+        {"evaluations_per_epoch": 3, "patience": 1, "schedule": "constant"},
+        {"base": {"dtype": "bfloat16"}},
+    ],
+    ids=str,
+)
+def test_options_train(tokens_path, tiny_base, tmp_path, options):
+    classifier = train(tokens_path, tiny_base, tmp_path / "c", **options)
+    logits = classifier.predict_logits(["match goal", "bank share"])
+    assert np.isfinite(logits).all()
+
+
+def test_learns(tokens_path, tiny_base, tmp_path):
+    classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=12, patience=None)
+    texts = ["the match team goal player coach", "market bank profit share", "song band guitar tour"]
+    assert classifier.predict(texts) == [["sport"], ["money"], ["music"]]
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tokens_path, tiny_base, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tokens_path, tiny_base, tmp_path / name, seed=seed)
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path / "a", tmp_path / "c")
+
+
+def test_accumulated_batches_give_the_gradient_of_one_big_batch(tokens_path, tiny_base, tmp_path):
+    """Batches are drawn alike in both, so only the order of summation differs."""
+    common = {"lora": {"dropout": 0.0}, "patience": None, "epochs": 1}
+    train(tokens_path, tiny_base, tmp_path / "big", batch_size=72, **common)
+    train(tokens_path, tiny_base, tmp_path / "small", batch_size=8, accumulation=9, **common)
+    assert_near_weights(tmp_path / "big", tmp_path / "small")
+
+
+class Killed(BaseException):
+    """Stands for kill -9 inside one process: nothing after it runs."""
+
+
+@pytest.mark.parametrize("step", [0, 1, 7, 9, 13, 17])
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["every-step", "never-but-start"])
+def test_resumed_training_ends_with_the_same_weights(
+    tokens_path, tiny_base, tmp_path, monkeypatch, step, seconds
+):
+    options = {"head": {"pooling": "mean", "init": "frozen"}, "patience": None}
+    train(tokens_path, tiny_base, tmp_path / "whole", **options)
+    plain = loop.Loop._step
+
+    def killed_at(self, batches):
+        if self.progress.step == step:
+            raise Killed
+        return plain(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_step", killed_at)
+        with pytest.raises(Killed):
+            train(
+                tokens_path, tiny_base, tmp_path / "broken", checkpoint_seconds=seconds, **options
+            )
+    assert not (tmp_path / "broken").exists()
+    train(tokens_path, tiny_base, tmp_path / "broken", checkpoint_seconds=seconds, **options)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_finished_training_leaves_no_state(tokens_path, tiny_base, tmp_path, own_cache):
+    train(tokens_path, tiny_base, tmp_path / "c")
+    assert not list((own_cache / "training").glob("*/*"))
+
+
+def test_damaged_checkpoint_says_so(tokens_path, tiny_base, tmp_path, monkeypatch, own_cache):
+    def killed(self, batches):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_step", killed)
+        with pytest.raises(Killed):
+            train(tokens_path, tiny_base, tmp_path / "c")
+    tensors = next((own_cache / "training").glob("*/checkpoint/tensors.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"checkpoint .* is damaged .*; delete it to start over"):
+        train(tokens_path, tiny_base, tmp_path / "c")
+
+
+def test_best_checkpoint_is_kept_and_training_stops_early(
+    tokens_path, tiny_base, tmp_path, monkeypatch
+):
+    scores = iter([0.1, 0.5, 0.9, 0.8, 0.7, 0.99])
+    kept = {}
+
+    def validate(logits, truth, labels):
+        return {"macro_f1": next(scores), "micro_f1": 0.0, "loss": 0.0}
+
+    evaluate = loop.Loop._evaluate
+
+    def remember(self):
+        evaluate(self)
+        step = self.progress.step
+        kept[step] = {n: t.clone() for n, t in loop.copy_of(loop.trainable(self.task.model)).items()}
+
+    monkeypatch.setattr("llmclf_core.approaches.finetune_head.validation_metrics", validate)
+    monkeypatch.setattr(loop.Loop, "_evaluate", remember)
+    classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=9, patience=2)
+    assert sorted(kept) == [0, 9, 18, 27, 36]  # 0.8 and 0.7 were two stale validations
+    for name, parameter in loop.trainable(classifier.model).items():
+        assert torch.equal(parameter.detach(), kept[18][name])
+
+
+def test_loss_that_is_not_finite(tokens_path, tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "llmclf_core.approaches.finetune_head.row_losses", lambda logits, *_: logits.sum(1) * torch.nan
+    )
+    with pytest.raises(UserError, match=r"training loss became nan at step 1; lower training"):
+        train(tokens_path, tiny_base, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lora": {"targets": ["nothing"]}}, "no linear layer nothing; it has down_proj"),
+        ({"lora": {"top_layers": 5}}, "top_layers is 5, but the base model has 4 layers"),
+    ],
+)
+def test_settings_that_do_not_fit_the_base(tokens_path, tiny_base, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        train(tokens_path, tiny_base, tmp_path / "c", **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this is the message without a GPU")
+def test_eight_bit_optimizer_without_gpu(tokens_path, tiny_base, tmp_path):
+    with pytest.raises(UserError, match="adamw_8bit needs a GPU"):
+        train(tokens_path, tiny_base, tmp_path / "c", optimizer="adamw_8bit")
+
+
+def test_unwritable_output_loses_no_training(tokens_path, tiny_base, tmp_path, own_cache):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        train(tokens_path, tiny_base, blocked / "c")
+    assert list((own_cache / "training").glob("*/checkpoint/tensors.safetensors"))
+    train(tokens_path, tiny_base, tmp_path / "c")
+
+
+def launch(processes, arguments, cache):
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *launcher, "--standalone", str(WORKER)]
+    environment = os.environ | {
+        "LLMCLF_CACHE": str(cache), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"
+    }  # fmt: skip
+    done = subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_processes_train_as_one_does(tokens_path, tiny_base, tmp_path):
+    """Two processes of batch 4 see the same eight rows a step as one with two batches of 4."""
+    launch(1, [tokens_path, tiny_base, tmp_path / "one", 2], tmp_path / "cache1")
+    launch(2, [tokens_path, tiny_base, tmp_path / "two", 1], tmp_path / "cache2")
+    assert_near_weights(tmp_path / "one", tmp_path / "two")
