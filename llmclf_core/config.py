@@ -226,8 +226,8 @@ class TrainingConfig(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     evaluations_per_epoch: PositiveInt = 1
     """Validations in an epoch; each may become the best checkpoint."""
-    patience: PositiveInt | None = 2
-    """Stop after this many validations without a better metric. Unset: never."""
+    patience: int = Field(default=2, ge=0)
+    """Stop after this many validations without a better metric; 0: never."""
     metric: Literal["macro_f1", "micro_f1"] = "macro_f1"
     """Validation metric that chooses the best checkpoint and stops early."""
     checkpoint_seconds: NonNegative = 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,29 @@ from llmclf_core.errors import UserError, exit_on_user_error
 ERROR_FILE = "LLMCLF_ERROR_FILE"
 """Names a file that receives the message of a failed step, for whoever started the pipeline."""
 
-_NOISY = ("httpx", "urllib3", "filelock", "alembic", "git", "fsspec", "datasets", "matplotlib")
+_NOISY = (
+    "httpx",
+    "urllib3",
+    "filelock",
+    "alembic",
+    "mlflow",
+    "git",
+    "fsspec",
+    "datasets",
+    "matplotlib",
+)
 
 
 def set_up_logging() -> None:
     """Plain lines with the time on stderr; libraries only from warnings on."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,  # KFP's executor has set up its own, with a prefix as long as a message
     )
+    warnings.simplefilter("ignore", FutureWarning)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Progress is shown by our own lines; bars of libraries break up a log.

@@ -1,0 +1,1 @@
+"""The pipeline, its local runner and the command line."""

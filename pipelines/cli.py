@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,6 +135,7 @@ def predict(
 ) -> None:
     """Classify texts given here, or the rows of a file."""
     from llmclf_core.inference import predict_file
+
     from pipelines.latest import open_classifier
     from pipelines.show import show_predictions
 
@@ -151,7 +151,9 @@ def predict(
 
 @app.command(name="compile")
 def compile_pipeline(
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe whose values become defaults.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe whose values become defaults.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("llmclf.yaml"),
     image: Annotated[str | None, typer.Option(help="Image of all components.")] = None,
 ) -> None:
@@ -188,4 +190,4 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Assets: smollm2, bbc.
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,9 +7,10 @@ import logging
 import os
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
 from llmclf_core.paths import expand, fingerprint
+from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
 from llmclf_core.step import ERROR_FILE
+from pipelines.console import quiet
 from pipelines.pipeline import arguments, classify
 from pipelines.store import prepare_store
 
@@ -86,7 +89,9 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
         cache_root=str(runs / ".cache" / f"steps-{__version__}"),
     )
     try:
-        outputs = classify(**arguments(recipe, source_version(recipe.ingest))).outputs
+        with quiet(directory / "log.txt"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Task .* have no effect in the current local runner")
+            outputs = classify(**arguments(recipe, source_version(recipe.ingest))).outputs
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
@@ -96,7 +101,7 @@ def _failure(directory: Path, error: Exception) -> str:
     file = directory / "error.txt"
     if file.exists():
         return file.read_text("utf-8")
-    return f"a step failed: {error}. Its output is above; run again to go on where it stopped"
+    return f"a step failed: {error}\nSee {directory / 'log.txt'}; run again to go on from there"
 
 
 @contextmanager
@@ -155,8 +160,8 @@ def _summary(
         "confidence": evaluation.confidence,
         "intervals": {name: list(pair) for name, pair in evaluation.intervals.items()},
         "predict_texts_per_second": evaluation.texts_per_second,
-        "registration": registration.to_json(),
-        "tracking_uri": os.environ["MLFLOW_TRACKING_URI"],
+        "registration": asdict(registration),
+        "tracking_uri": redact(os.environ["MLFLOW_TRACKING_URI"]),
         "artifacts": {name: str(path) for name, path in outputs.items()},
         "report": str(outputs["evaluation"] / REPORT),
     }

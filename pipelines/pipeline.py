@@ -82,7 +82,8 @@ def classify(
 
 def arguments(recipe: Recipe, source_version: str = "") -> dict[str, Any]:
     """The pipeline's arguments for a recipe."""
-    sections = recipe.model_dump(include=set(SECTIONS))
+    # Kubeflow has no null. No setting that may be None has another default, so none is lost.
+    sections = recipe.model_dump(include=set(SECTIONS), exclude_none=True)
     return {"name": recipe.name, "source_version": source_version} | sections
 
 

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from llmclf_core.approaches.base import Classifier
 from pipelines.local import Finished
-from pipelines.store import store_uri
 
 FIGURES = {
     "macro_f1": "macro F1",

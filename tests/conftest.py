@@ -21,11 +21,64 @@ from llmclf_core.artifacts import CORPUS_FEATURES, Corpus
 from llmclf_core.labels import LabelSpace
 
 WORDS = {
-    "sport": "match goal team player score league cup coach win season".split(),
-    "money": "market bank share profit price trade growth stock rate fund".split(),
-    "music": "song band album tour singer guitar chart concert record stage".split(),
+    "sport": [
+        "match",
+        "goal",
+        "team",
+        "player",
+        "score",
+        "league",
+        "cup",
+        "coach",
+        "win",
+        "season",
+    ],
+    "money": [
+        "market",
+        "bank",
+        "share",
+        "profit",
+        "price",
+        "trade",
+        "growth",
+        "stock",
+        "rate",
+        "fund",
+    ],
+    "music": [
+        "song",
+        "band",
+        "album",
+        "tour",
+        "singer",
+        "guitar",
+        "chart",
+        "concert",
+        "record",
+        "stage",
+    ],
 }
-FILLER = "the a of and to in it was for on with as by at from this that were had".split()
+FILLER = [
+    "the",
+    "a",
+    "of",
+    "and",
+    "to",
+    "in",
+    "it",
+    "was",
+    "for",
+    "on",
+    "with",
+    "as",
+    "by",
+    "at",
+    "from",
+    "this",
+    "that",
+    "were",
+    "had",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def evaluate(  # noqa: ANN201
+def evaluate(
     corpus: Input[Dataset],
     classifier: Input[Model],
     evaluation: Output[Artifact],

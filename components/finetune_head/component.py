@@ -9,7 +9,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def finetune_head(  # noqa: ANN201
+def finetune_head(
     tokens: Input[Dataset],
     classifier: Output[Model],
     base: Dict[str, Any],

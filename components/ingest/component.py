@@ -9,7 +9,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def ingest(corpus: Output[Dataset], settings: Dict[str, Any], source_version: str = ""):  # noqa: ANN201
+def ingest(corpus: Output[Dataset], settings: Dict[str, Any], source_version: str = ""):
     """Read, validate, deduplicate and split a labelled text collection.
 
     Args:

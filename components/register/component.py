@@ -9,7 +9,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def register(  # noqa: ANN201
+def register(
     corpus: Input[Dataset],
     classifier: Input[Model],
     evaluation: Input[Artifact],

@@ -9,7 +9,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def tokenize(  # noqa: ANN201
+def tokenize(
     corpus: Input[Dataset], tokens: Output[Dataset], base: Dict[str, Any], settings: Dict[str, Any]
 ):
     """Turn the training and validation texts into token ids (never the test texts).

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from llmclf_core.approaches.base import HEADER, Calibration, Classifier
-from llmclf_core.approaches.head import HeadClassifier
 from llmclf_core.artifacts import read_json
 from llmclf_core.errors import UserError
 
-APPROACHES: dict[str, type[Classifier]] = {HeadClassifier.approach: HeadClassifier}
+APPROACHES = {"head": "llmclf_core.approaches.head:HeadClassifier"}
+"""Where each approach's classifier is defined. Imported on demand: whoever only reads figures does
+not wait for torch and transformers."""
 
-__all__ = ["APPROACHES", "Calibration", "Classifier", "load_classifier"]
+__all__ = ["APPROACHES", "Calibration", "Classifier", "approach_class", "load_classifier"]
+
+
+def approach_class(approach: str) -> type[Classifier]:
+    """The class of an approach's classifiers.
+
+    Raises:
+        KeyError: for an approach that this version does not know.
+    """
+    module, name = APPROACHES[approach].split(":")
+    found: type[Classifier] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def load_classifier(path: Path, base: str | None = None) -> Classifier:
@@ -31,4 +44,4 @@ def load_classifier(path: Path, base: str | None = None) -> Classifier:
             f"{path} holds a classifier of the approach {approach!r}; this llmclf knows "
             f"{', '.join(APPROACHES)}"
         )
-    return APPROACHES[approach].from_directory(path, base)
+    return approach_class(approach).from_directory(path, base)

@@ -51,10 +51,10 @@ class Calibration:
         scaled = logits.astype(np.float64) / self.temperature
         if labels.task == "multi":
             # exp overflows for large negative logits; tanh does not.
-            return (0.5 * (1.0 + np.tanh(0.5 * scaled))).astype(np.float32)
+            return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)), dtype=np.float32)
         scaled -= scaled.max(axis=1, keepdims=True, initial=-np.inf)
         exp = np.exp(scaled)
-        return (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(exp / exp.sum(axis=1, keepdims=True), dtype=np.float32)
 
     def decide(
         self, probabilities: npt.NDArray[np.float32], labels: LabelSpace
@@ -84,9 +84,7 @@ class Classifier(ABC):
         self.lineage: dict[str, Any] = {}
 
     @abstractmethod
-    def predict_logits(
-        self, texts: Sequence[str], batch_size: int = 16
-    ) -> npt.NDArray[np.float32]:
+    def predict_logits(self, texts: Sequence[str], batch_size: int = 16) -> npt.NDArray[np.float32]:
         """Uncalibrated scores of texts, float32, shape (n_texts, n_labels), in the order given.
 
         Safe to call from several threads. The result does not depend on ``batch_size`` or on the

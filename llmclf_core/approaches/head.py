@@ -115,7 +115,9 @@ class HeadClassifier(Classifier):
         head = ClassificationHead(hidden_size(backbone), len(labels), head_config)
         read_head(path / HEAD_WEIGHTS, head)
         model = HeadModel(load_adapter(backbone, path / ADAPTER), head.to(device())).eval()
-        recorded = Base(reference["source"], reference["revision"], found.directory, found.fingerprint)
+        recorded = Base(
+            reference["source"], reference["revision"], found.directory, found.fingerprint
+        )
         encoder = Encoder(path / "tokenizer", TokenizeConfig(**header["tokenize"]))
         return cls(model, encoder, labels, recorded, config, head_config)
 

@@ -124,7 +124,8 @@ class Collector:
             bad = problem.rows & good
             if bad.any() and self._config.bad_rows == "error":
                 raise UserError(f"{chunk.where(int(bad.argmax()))}: {problem.message}")
-            self._dropped[problem.reason] += int(bad.sum())
+            if bad.any():
+                self._dropped[problem.reason] += int(bad.sum())
             good &= ~bad
         return good
 
@@ -141,8 +142,7 @@ class Collector:
             raise UserError(f"no rows to learn from: {why}")
         space, new_ids = _label_space(self._labels, self._config)
         rows = self._rows.finish(new_ids)
-        dropped = Counter({reason: n for reason, n in self._dropped.items() if n})
-        return Collected(rows, space, self._spool, dropped, read, self._signatures)
+        return Collected(rows, space, self._spool, self._dropped, read, self._signatures)
 
 
 @dataclass(frozen=True)

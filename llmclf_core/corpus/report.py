@@ -43,7 +43,7 @@ def build(
     near = int(found.near.sum())
     removed = {"exact_duplicate": int(found.removed.sum()) - near, "near_duplicate": near}
     return {
-        "sources": [{"place": p.place, "format": p.format, "split": p.split} for p in parts],
+        "sources": [_source(part) for part in parts],
         "rows": {
             "read": collected.read,
             "kept": int(kept.sum()),
@@ -60,9 +60,14 @@ def build(
         "text_characters": _quantiles(rows.lengths[kept]),
         "duplicates": _duplicates(collected, found, config.duplicates),
         "replaced_bytes": {file: n for part in parts for file, n in part.replaced.items()},
-        "warnings": [note for part in parts for note in part.notes]
+        "warnings": [warning for part in parts for warning in part.warnings]
         + _warnings(collected, config, found),
     }
+
+
+def _source(part: Part) -> dict[str, str | None]:
+    source = {"place": part.place, "format": part.format, "split": part.split}
+    return source | ({"commit": part.commit[0]} if part.commit else {})
 
 
 def _quantiles(lengths: npt.NDArray[np.int32]) -> dict[str, float]:

@@ -28,7 +28,7 @@ _SUFFIXES = {
     ".txt": "folder",
 }
 _SAVED_MARKS = ("dataset_dict.json", "state.json")
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 _TREES = ("folder", "wipo", "hupd")
 
 

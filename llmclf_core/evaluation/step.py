@@ -42,7 +42,7 @@ def evaluate_and_track(
 
 
 def _intervals(evaluation: Evaluation) -> dict[str, float]:
-    flat = {}
+    flat: dict[str, float] = {}
     for name, (low, high) in evaluation.intervals.items():
         flat |= {f"test_{name}_low": low, f"test_{name}_high": high}
     return flat

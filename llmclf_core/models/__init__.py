@@ -1,0 +1,1 @@
+"""Base weights, adapters, pooling heads and frozen embeddings."""

@@ -47,7 +47,7 @@ class Pooling(nn.Module):
         if self.query is not None:
             scores = hidden @ self.query / hidden.shape[-1] ** 0.5
             weights = scores.masked_fill(mask == 0, -torch.inf).softmax(dim=1)
-            return (weights.unsqueeze(1) @ hidden).squeeze(1)
+            return (weights.unsqueeze(1) @ hidden).squeeze(1)  # type: ignore[no-any-return]
         return last_token(hidden, mask) if self.kind == "last" else mean(hidden, mask)
 
 

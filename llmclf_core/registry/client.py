@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
     """Let MLflow's HTTP calls give up soon; what the user has set in the environment stays.
 
     MLflow's own defaults keep a call to a dead server busy for minutes. The limits are environment
-    variables, so enter this on the main thread only. The run's URL, which MLflow prints with any
-    credentials in it, is kept off stdout too.
+    variables, so enter this on the main thread only. Also kept quiet: the run's URL, which MLflow
+    prints with any credentials in it, and progress bars in a log.
 
     Args:
         timeout: seconds to connect, and between two bytes.
@@ -59,6 +60,7 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": str(sys.stderr.isatty()).lower(),
     }
     added = [name for name in limits if name not in os.environ]
     os.environ.update({name: limits[name] for name in added})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -30,7 +31,7 @@ class ServingModel(PythonModel):  # type: ignore[misc]
     def predict(
         self,
         context: Any,  # noqa: ANN401
-        model_input: Any,  # noqa: ANN401
+        model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Classify texts.
@@ -44,6 +45,9 @@ class ServingModel(PythonModel):  # type: ignore[misc]
         Returns:
             A row for each text: ``label`` (string; a list of strings when multi-label) and
             ``probabilities`` (label name to probability).
+
+        Raises:
+            MlflowException: when a text is not a string (HTTP status 400 when served).
         """
         texts = _texts(model_input)
         batch_size = int((params or {}).get("batch_size", 16))
@@ -67,7 +71,13 @@ def _texts(model_input: Any) -> list[str]:  # noqa: ANN401
         model_input = model_input["text"]
     elif isinstance(model_input, str):
         model_input = [model_input]
-    return [str(text) for text in model_input]
+    texts = list(model_input)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise MlflowException.invalid_parameter_value(
+                f"row {row}: the text has to be a string, not {type(text).__name__}"
+            )
+    return texts
 
 
 set_model(ServingModel())

@@ -103,11 +103,16 @@ def load_checkpoint(
         tensors = load_file(path / TENSORS)
         state = json.loads((path / STATE).read_text("utf-8"))
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error}); delete it to start over") from None
+        raise UserError(
+            f"the checkpoint {path} is damaged ({error}); delete it to start over"
+        ) from None
     restore(model, _under("model.", tensors))
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict(
-        {"state": _unflatten(_under("optimizer.", tensors), state["optimizer"]), "param_groups": groups}
+        {
+            "state": _unflatten(_under("optimizer.", tensors), state["optimizer"]),
+            "param_groups": groups,
+        }
     )
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():

@@ -70,10 +70,10 @@ class Loop:
         self, task: Task, config: TrainingConfig, checkpoint: Path, log_metrics: LogMetrics
     ) -> None:
         """Args:
-            task: what to train.
-            config: how.
-            checkpoint: directory of the resumable state; its parent must be writable.
-            log_metrics: called with (metrics, step) as they come.
+        task: what to train.
+        config: how.
+        checkpoint: directory of the resumable state; its parent must be writable.
+        log_metrics: called with (metrics, step) as they come.
         """
         self.task, self.config, self.checkpoint = task, config, checkpoint
         self.log_metrics = log_metrics
@@ -204,7 +204,7 @@ class Loop:
         else:
             progress.stale += 1
             patience = self.config.patience
-            progress.stopped = patience is not None and progress.stale >= patience
+            progress.stopped = 0 < patience <= progress.stale
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:

@@ -62,5 +62,7 @@ def balanced_weights(truth: npt.NDArray[np.int8], task: Task) -> Tensor:
     """
     n, n_labels = truth.shape
     counts = np.maximum(truth.sum(axis=0, dtype=np.int64), 1)
-    weights = n / (n_labels * counts) if task == "single" else np.minimum((n - counts) / counts, 100)
+    weights = (
+        n / (n_labels * counts) if task == "single" else np.minimum((n - counts) / counts, 100)
+    )
     return torch.as_tensor(weights, dtype=torch.float32)

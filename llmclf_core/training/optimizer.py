@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llmclf_core.config import TrainingConfig
 from llmclf_core.errors import UserError
@@ -28,17 +28,18 @@ def make_optimizer(
     Raises:
         UserError: for ``adamw_8bit`` without a GPU.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in trainable(model).items():
         rate = config.head_learning_rate if name in head else None
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate or config.learning_rate, decay), []).append(parameter)
-    return _class(config)(
+    optimizer: torch.optim.Optimizer = _class(config)(
         [
             {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
             for (rate, decay), parameters in groups.items()
         ]
     )
+    return optimizer
 
 
 def _class(config: TrainingConfig) -> Any:

@@ -29,7 +29,8 @@ class Part:
         split: the split that the source assigns, or None.
         config: the settings.
         replaced: file to count of bytes replaced by U+FFFD; filled while reading.
-        notes: remarks for the report; filled while reading.
+        warnings: for the report; filled while reading.
+        commit: the hub's commit, or empty; filled while reading.
     """
 
     place: str
@@ -38,7 +39,8 @@ class Part:
     split: str | None
     config: IngestConfig
     replaced: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    commit: list[str] = field(default_factory=list)
 
     def note_replaced(self, file: str, count: int) -> None:
         if count:

@@ -11,7 +11,6 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from llmclf_core.corpus.readers.base import Chunk, Part, needed_columns, require_columns, slices
-from llmclf_core.corpus.readers.text import explain_read_errors
 from llmclf_core.errors import UserError
 
 _FILE_MAGIC = b"ARROW1"
@@ -70,9 +69,10 @@ def explain_corruption(path: Path) -> Iterator[None]:
         UserError: naming the file.
     """
     try:
-        with explain_read_errors(path):
-            yield
-    except (pa.ArrowException, EOFError) as error:
+        yield
+    except (pa.ArrowException, OSError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path} is damaged or not of this format: {reason}; write it again or set `format`"

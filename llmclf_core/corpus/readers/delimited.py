@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def _read(part: Part, delimiter: str) -> Iterator[Chunk]:
 
 
 def _header(path: Path, part: Part, delimiter: str) -> list[str]:
-    header = next(csv.reader(lines(path, part), delimiter=delimiter), None)
+    with closing(lines(path, part)) as text:
+        header = next(csv.reader(text, delimiter=delimiter), None)
     if header is None:
         raise UserError(f"{path} is empty; expected a header line and rows")
     return header

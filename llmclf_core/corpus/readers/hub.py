@@ -51,7 +51,7 @@ def _or_explain(load: Callable[[], Data], what: str) -> Data:
 def _note_revision(data: datasets.DatasetDict, part: Part) -> None:
     checksums = next(iter(data.values())).info.download_checksums or {}
     commits = {m[1] for url in checksums if (m := re.search(r"@([0-9a-f]{40})/", url))}
-    part.notes.extend(f"{part.place} is at commit {commit}" for commit in sorted(commits))
+    part.commit.extend(sorted(commits))
 
 
 def _splits(data: datasets.Dataset | datasets.DatasetDict, part: Part) -> Iterator[Chunk]:
@@ -60,7 +60,7 @@ def _splits(data: datasets.Dataset | datasets.DatasetDict, part: Part) -> Iterat
         return
     known = {name: split for name in data if (split := canonical_split(name))}
     for name in sorted(data.keys() - known.keys()):
-        part.notes.append(
+        part.warnings.append(
             f"{part.place}: split {name!r} is none of train, validation, test; it was left out"
         )
     for name, split in known.items():

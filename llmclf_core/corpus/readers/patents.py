@@ -17,7 +17,7 @@ from llmclf_core.corpus.readers.records import Row, chunks
 from llmclf_core.corpus.readers.text import explain_read_errors, whole
 from llmclf_core.errors import UserError
 
-_SECOND_CLAIM = re.compile(r"\s2\s*[.)]\s")
+_SECOND_CLAIM = re.compile(r"(?<=[.;])\s+2\s*[.)]\s")
 RowParser = Callable[[Path, Part], Iterator[Row]]
 _ENTITIES = {name.rstrip(";"): text for name, text in html.entities.html5.items()}
 
@@ -55,7 +55,7 @@ def _files(root: Path, pattern: str) -> list[Path]:
 
 
 def first_claim(claims: str) -> str:
-    """The text before the claim numbered 2; all of it when the claims are not numbered."""
+    """The text before a new sentence numbered 2; all of it when the claims are not numbered."""
     return _SECOND_CLAIM.split(claims, maxsplit=1)[0].strip()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Utf8Stream(io.RawIOBase):
         self._path, self._part = path, part
         self._encoding, self._errors = codec(part.config.encoding), _errors(part)
         self._left = b""
+        self._bad_bytes = 0
         with explain_read_errors(path):
             self._text = path.open(encoding=self._encoding, errors=self._errors, newline="")
 
@@ -66,18 +67,23 @@ class Utf8Stream(io.RawIOBase):
         if not self._left:
             with explain_read_errors(self._path, self._encoding):
                 text = self._text.read(_BLOCK)
-            self._left = _without_bad_bytes(text, self._path, self._part).encode()
+            text, bad = _BAD_BYTE.subn("\ufffd", text)
+            self._bad_bytes += bad
+            self._left = text.encode()
         size = min(len(buffer), len(self._left))
         buffer[:size] = self._left[:size]
         self._left = self._left[size:]
         return size
 
     def close(self) -> None:
+        if self._bad_bytes:
+            # Set, not added: the header of a CSV file is read twice.
+            self._part.replaced[str(self._path)] = self._bad_bytes
         self._text.close()
         super().close()
 
 
-def lines(path: Path, part: Part) -> Iterator[str]:
+def lines(path: Path, part: Part) -> Generator[str]:
     """The lines of a text file, decoded, with their line ends."""
     with Utf8Stream(path, part) as stream:
         buffered = io.BufferedReader(stream, _BLOCK)
@@ -93,35 +99,18 @@ def whole(path: Path, part: Part) -> str:
     encoding = codec(part.config.encoding)
     with explain_read_errors(path, encoding):
         text = path.read_bytes().decode(encoding, _errors(part))
-    return _without_bad_bytes(text, path, part).replace("\r\n", "\n")
+    text, bad = _BAD_BYTE.subn("\ufffd", text)
+    part.note_replaced(str(path), bad)
+    return text.replace("\r\n", "\n")
 
 
 def _errors(part: Part) -> str:
     return "surrogateescape" if part.config.bad_bytes == "replace" else "strict"
 
 
-def _without_bad_bytes(text: str, path: Path, part: Part) -> str:
-    if part.config.bad_bytes == "replace":
-        text, count = _BAD_BYTE.subn("\ufffd", text)
-        part.note_replaced(str(path), count)
-    return text
-
-
 def bad_byte(path: Path, encoding: str) -> UserError:
     """The message for the first byte of a file that is not valid in its encoding."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    offset, line = 0, 1
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            state = decoder.getstate()
-            try:
-                line += decoder.decode(block).count("\n")
-            except UnicodeDecodeError:
-                decoder.setstate(state)
-                good, newlines = _good_bytes(decoder, block)
-                offset, line = offset + good, line + newlines
-                break
-            offset += len(block)
+    offset, line = _first_bad_byte(path, encoding)
     return UserError(
         f"{path}: line {line}, byte {offset} is not valid {encoding.removesuffix('-sig')}; set "
         "`encoding:` to the file's encoding (latin-1, cp1252, …) or `bad_bytes: replace` to read "
@@ -129,11 +118,19 @@ def bad_byte(path: Path, encoding: str) -> UserError:
     )
 
 
-def _good_bytes(decoder: codecs.IncrementalDecoder, block: bytes) -> tuple[int, int]:
-    newlines = 0
-    for i in range(len(block)):
-        try:
-            newlines += decoder.decode(block[i : i + 1]).count("\n")
-        except UnicodeDecodeError:
-            return i, newlines
-    return len(block), newlines
+def _first_bad_byte(path: Path, encoding: str) -> tuple[int, int]:
+    """Its offset from 0, and its line from 1; the end of a file that stops amid a character."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    offset, line = 0, 1
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            state = decoder.getstate()
+            try:
+                line += decoder.decode(block).count("\n")
+            except UnicodeDecodeError as error:
+                # The decoder may have kept the start of a character from the block before.
+                good = error.start - len(state[0])
+                decoder.setstate(state)
+                return offset + good, line + decoder.decode(block[: max(0, good)]).count("\n")
+            offset += len(block)
+    return offset - len(decoder.getstate()[0]), line

@@ -41,12 +41,12 @@ def write_csv(path: Path, rows: Table, delimiter: str = ",") -> Path:
 def run(tmp_path: Path) -> Callable[..., Corpus]:
     """Ingest a file, or rows (as CSV), with settings, into ``tmp_path/out``."""
 
-    def _run(source: Any, **settings: Any) -> Corpus:
-        if isinstance(source, list):
-            source = write_csv(tmp_path / "data.csv", source)
-        if isinstance(source, Path):
-            source = str(source)
-        config = parse(IngestConfig, {"source": source} | settings, "test")
+    def _run(data: Any, **settings: Any) -> Corpus:
+        if isinstance(data, list):
+            data = write_csv(tmp_path / "data.csv", data)
+        if isinstance(data, Path):
+            data = str(data)
+        config = parse(IngestConfig, {"source": data} | settings, "test")
         return ingest(config, tmp_path / "out")
 
     return _run

@@ -11,11 +11,14 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pytest
-from conftest import sentence, table, write_csv
 from pyarrow import parquet
 
 from llmclf_core.artifacts import CORPUS_FEATURES, SPLITS, Corpus
+from llmclf_core.config import IngestConfig
+from llmclf_core.corpus.readers.base import Part
+from llmclf_core.corpus.readers.hub import _note_revision
 from llmclf_core.errors import UserError
+from tests.unit.corpus.conftest import sentence, table, write_csv
 
 ROWS = [row | {"text": row["text"] + ' é "quoted", and\nbroken'} for row in table()]
 
@@ -124,7 +127,9 @@ def test_rows_are_numbered_when_there_is_no_id_column(run, tmp_path):
     corpus = run(ROWS)
     ids = [int(i) for split in SPLITS for i in corpus.splits[split]["id"]]
     assert sorted(ids) == list(range(1, 61))
-    assert corpus.splits["train"]["text"][0] == ROWS[int(corpus.splits["train"]["id"][0]) - 1]["text"]
+    assert (
+        corpus.splits["train"]["text"][0] == ROWS[int(corpus.splits["train"]["id"][0]) - 1]["text"]
+    )
 
 
 def test_numbers_and_booleans_are_labels_in_one_way_in_all_formats(run, tmp_path):
@@ -155,9 +160,7 @@ def test_text_columns_are_joined_and_empty_ones_left_out(run):
     rows = [{"title": f"title {i}", "body": sentence(i), "label": "ab"[i % 2]} for i in range(20)]
     rows[3]["title"], rows[4]["title"] = "", "nan"
     corpus = run(rows, text=["title", "body"], joiner=" | ")
-    texts = {
-        row["id"]: row["text"] for split in SPLITS for row in corpus.splits[split]
-    }
+    texts = {row["id"]: row["text"] for split in SPLITS for row in corpus.splits[split]}
     assert texts["1"] == f"title 0 | {sentence(0)}"
     assert texts["4"] == sentence(3)
     assert texts["5"] == sentence(4)
@@ -238,6 +241,15 @@ def test_a_hub_dataset_from_the_local_cache(run, tmp_path, monkeypatch):
     assert len(corpus.splits["test"]) == 12
 
 
+def test_the_commit_of_a_hub_dataset_is_recorded():
+    data = datasets.Dataset.from_list(ROWS)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    data.info.download_checksums = {f"hf://datasets/a/b@{commit}/train.parquet": {"num_bytes": 1}}
+    part = Part("a/b", (), "hub", None, IngestConfig(source="a/b"))
+    _note_revision(datasets.DatasetDict(train=data), part)
+    assert part.commit == [commit]
+
+
 def test_no_network_and_no_cache_is_one_clear_error(tmp_path):
     program = (
         "from pathlib import Path\n"
@@ -253,7 +265,11 @@ def test_no_network_and_no_cache_is_one_clear_error(tmp_path):
         "HF_DATASETS_CACHE": str(tmp_path / "hf" / "datasets"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=Path.cwd()
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=Path.cwd(),
     )
     assert done.returncode == 2, done.stderr
     error = done.stderr.splitlines()[-1]

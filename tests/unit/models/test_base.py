@@ -102,9 +102,7 @@ def test_backbone_is_frozen_and_has_no_language_model_head(tiny_base):
 
 @pytest.mark.parametrize("double", [True, False])
 def test_nf4_quantises_every_linear_layer(tiny_base, double):
-    config = BaseModelConfig(
-        source=str(tiny_base), quantization="nf4", double_quantization=double
-    )
+    config = BaseModelConfig(source=str(tiny_base), quantization="nf4", double_quantization=double)
     model = load_backbone(resolve(str(tiny_base)), config, torch.float32)
     kinds = {type(m).__name__ for m in model.layers.modules() if hasattr(m, "weight")}
     assert "Linear4bit" in kinds

@@ -97,9 +97,9 @@ def test_logits_equal_hugging_face(tiny_base, side):
 @pytest.mark.assets
 @pytest.mark.parametrize("side", PADDINGS)
 def test_logits_equal_hugging_face_on_real_weights(smollm2, side):
+    from llmclf_core.config import TokenizeConfig
     from llmclf_core.models.base import resolve
     from llmclf_core.tokens.encode import Encoder
-    from llmclf_core.config import TokenizeConfig
 
     base = resolve(str(smollm2))
     texts = ["Shares fell sharply.", "The team won the cup after extra time.", "A song"]
@@ -109,7 +109,7 @@ def test_logits_equal_hugging_face_on_real_weights(smollm2, side):
 
 @pytest.mark.parametrize("side", PADDINGS)
 def test_text_that_ends_in_the_pad_token(tiny_base, side):
-    """Hugging Face skips a final eos that equals pad; a batched row must give what it gives alone."""
+    """Hugging Face skips a final eos that equals pad; here a row gives what it gives alone."""
     _, ours = with_reference(tiny_base)
     sequences = [[5, 6, 2], [7, 8, 9, 10, 2, 2], [2]]
     ids, mask = PADDINGS[side](sequences, 2)

@@ -30,8 +30,9 @@ def store(tmp_path, monkeypatch, empty_store):
 
 
 @pytest.fixture(scope="session")
-def running_server(tmp_path_factory):
+def running_server(tmp_path_factory, empty_store):
     server = Server(tmp_path_factory.mktemp("mlflow-server"))
+    shutil.copyfile(empty_store, server.directory / "server.db")
     yield server
     server.kill()
 

@@ -67,7 +67,7 @@ def test_failed_checks_come_first():
 
 def test_unknown_metric_lists_the_known():
     config = RegisterConfig(floor={"macro-f1": 0.5})
-    with pytest.raises(UserError, match="'macro-f1'.* the metrics are accuracy, broken, macro_f1"):
+    with pytest.raises(UserError, match=r"'macro-f1'.* the metrics are accuracy, broken, macro_f1"):
         judge(METRICS, config, predictions(()), None)
 
 

@@ -1,6 +1,5 @@
 import json
 import subprocess
-import sys
 
 import llmclf_core
 from llmclf_core.registry import lineage
@@ -15,8 +14,9 @@ def test_everything_that_made_it_is_told(monkeypatch):
     assert expected.items() <= told.items()
     assert told["pipeline_run"] == "exec-1"
     assert told["llmclf"] == llmclf_core.__version__
-    assert told["libraries"]["torch"] and told["libraries"]["mlflow"]
-    assert told["machine"]["cores"] >= 1 and told["machine"]["memory"] > 1e8
+    assert {"torch", "mlflow"} <= told["libraries"].keys()
+    assert told["machine"]["cores"] >= 1
+    assert told["machine"]["memory"] > 1e8
     assert told["machine"]["cpu"]
 
 
@@ -54,4 +54,3 @@ def test_commit_of_a_checkout(tmp_path, monkeypatch):
 def test_cpu_name_elsewhere(monkeypatch):
     monkeypatch.setattr(lineage.Path, "exists", lambda self: False)
     assert lineage._cpu_name()
-    assert sys.platform

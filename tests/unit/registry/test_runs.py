@@ -42,8 +42,9 @@ def test_processes_that_race_share_one_parent(store, tmp_path):
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parents[0].info.run_id}
 
 
-@pytest.mark.parametrize(("mine", "slow", "keeps"), [(1, False, True), (3, False, False),
-                                                     (1, True, False), (2, True, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mine", "slow", "keeps"), [(1, False, True), (3, False, False), (1, True, False)]
+)
 def test_rival_that_appears_while_creating(store, monkeypatch, mine, slow, keeps):
     """The rival starts at time 2; who is earlier stays, unless mine took too long to create."""
     monkeypatch.setattr(client_module, "_SETTLE_SECONDS", 0.2)

@@ -80,7 +80,7 @@ def test_adapter_and_head_change_and_the_base_does_not(
 
     monkeypatch.setattr(loop.Loop, "run", remember)
     classifier = train(
-        tokens_path, tiny_base, tmp_path / "c", base={"quantization": quantization}, patience=None
+        tokens_path, tiny_base, tmp_path / "c", base={"quantization": quantization}, patience=0
     )
     after = dict(classifier.model.named_parameters())
     frozen = [n for n in after if "lora_" not in n and not n.startswith("head.")]
@@ -113,8 +113,12 @@ def test_options_train(tokens_path, tiny_base, tmp_path, options):
 
 
 def test_learns(tokens_path, tiny_base, tmp_path):
-    classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=12, patience=None)
-    texts = ["the match team goal player coach", "market bank profit share", "song band guitar tour"]
+    classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=12, patience=0)
+    texts = [
+        "the match team goal player coach",
+        "market bank profit share",
+        "song band guitar tour",
+    ]
     assert classifier.predict(texts) == [["sport"], ["money"], ["music"]]
 
 
@@ -128,7 +132,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tokens_path, tiny_base,
 
 def test_accumulated_batches_give_the_gradient_of_one_big_batch(tokens_path, tiny_base, tmp_path):
     """Batches are drawn alike in both, so only the order of summation differs."""
-    common = {"lora": {"dropout": 0.0}, "patience": None, "epochs": 1}
+    common = {"lora": {"dropout": 0.0}, "patience": 0, "epochs": 1}
     train(tokens_path, tiny_base, tmp_path / "big", batch_size=72, **common)
     train(tokens_path, tiny_base, tmp_path / "small", batch_size=8, accumulation=9, **common)
     assert_near_weights(tmp_path / "big", tmp_path / "small")
@@ -143,7 +147,7 @@ class Killed(BaseException):
 def test_resumed_training_ends_with_the_same_weights(
     tokens_path, tiny_base, tmp_path, monkeypatch, step, seconds
 ):
-    options = {"head": {"pooling": "mean", "init": "frozen"}, "patience": None}
+    options = {"head": {"pooling": "mean", "init": "frozen"}, "patience": 0}
     train(tokens_path, tiny_base, tmp_path / "whole", **options)
     plain = loop.Loop._step
 
@@ -196,7 +200,9 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
     def remember(self):
         evaluate(self)
         step = self.progress.step
-        kept[step] = {n: t.clone() for n, t in loop.copy_of(loop.trainable(self.task.model)).items()}
+        kept[step] = {
+            n: t.clone() for n, t in loop.copy_of(loop.trainable(self.task.model)).items()
+        }
 
     monkeypatch.setattr("llmclf_core.approaches.finetune_head.validation_metrics", validate)
     monkeypatch.setattr(loop.Loop, "_evaluate", remember)
@@ -208,7 +214,8 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
 
 def test_loss_that_is_not_finite(tokens_path, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "llmclf_core.approaches.finetune_head.row_losses", lambda logits, *_: logits.sum(1) * torch.nan
+        "llmclf_core.approaches.finetune_head.row_losses",
+        lambda logits, *_: logits.sum(1) * torch.nan,
     )
     with pytest.raises(UserError, match=r"training loss became nan at step 1; lower training"):
         train(tokens_path, tiny_base, tmp_path / "c")
@@ -249,7 +256,11 @@ def launch(processes, arguments, cache):
         "LLMCLF_CACHE": str(cache), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"
     }  # fmt: skip
     done = subprocess.run(
-        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
+        [*command, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

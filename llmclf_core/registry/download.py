@@ -1,0 +1,35 @@
+"""A registered model back to a classifier directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from llmclf_core.errors import UserError
+from llmclf_core.registry.redact import redact
+
+
+def download_classifier(model_uri: str, tracking_uri: str) -> Path:
+    """Fetch the classifier inside a registered or logged model.
+
+    Args:
+        model_uri: ``models:/NAME/VERSION``, ``models:/NAME@ALIAS`` or ``runs:/…``.
+        tracking_uri: the MLflow store.
+
+    Returns:
+        Its directory; a local store's own, else a temporary copy.
+
+    Raises:
+        UserError: when there is no such model, or the store cannot be used.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        path = Path(download_artifacts(f"{model_uri}/artifacts/classifier"))
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"cannot fetch {model_uri} from MLflow at {redact(tracking_uri)}: {error}"
+        ) from None
+    return path
