@@ -20,6 +20,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import ValidationError
 
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.labels import LabelSpace
@@ -65,7 +66,10 @@ def _replace(draft: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     os.rename(path, old)
     os.rename(draft, path)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -89,12 +93,7 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         UserError: when it is missing, broken, of another kind or of a newer schema.
     """
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is not a {kind}: {path.name} is missing") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; make the {kind} again") from None
+    data = parse_json(path, kind)
     if not isinstance(data, dict) or data.get("kind") != kind:
         raise UserError(f"{path.parent} is not a {kind}")
     if data.get("schema_version") != SCHEMA_VERSION:
@@ -105,16 +104,43 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     return data
 
 
+def parse_json(path: Path, kind: str) -> Any:
+    """Any JSON file of an artifact; arguments as :func:`read_json`.
+
+    Raises:
+        UserError: when it is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is not a {kind}: {path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; make the {kind} again") from None
+
+
+@contextmanager
+def explain_header(path: Path) -> Iterator[None]:
+    """Re-raise what the lack of a key, or a wrong value, in an artifact's JSON leads to.
+
+    Raises:
+        UserError: for a ``KeyError`` or a setting that does not validate.
+    """
+    try:
+        yield
+    except (KeyError, ValidationError) as error:
+        raise UserError(f"{path} lacks something or was changed: {error}; make it again") from error
+
+
 def stamp(kind: str) -> dict[str, Any]:
     """The head of every artifact's JSON."""
     return {"kind": kind, "schema_version": SCHEMA_VERSION}
 
 
-def load_split(path: Path) -> datasets.Dataset:
-    """Memory-map one saved split.
+def load_split(path: Path, rows: int | None = None) -> datasets.Dataset:
+    """Memory-map one saved split; ``rows`` is how many it has to have.
 
     Raises:
-        UserError: when it is missing or not valid Arrow.
+        UserError: when it is missing, not valid Arrow or of another length.
     """
     try:
         data = datasets.load_from_disk(str(path))
@@ -122,6 +148,8 @@ def load_split(path: Path) -> datasets.Dataset:
         raise UserError(f"cannot read the Arrow data in {path}: {error}; make it again") from None
     if not isinstance(data, datasets.Dataset):
         raise UserError(f"{path} holds several splits where one was expected")
+    if rows is not None and len(data) != rows:
+        raise UserError(f"{path} has {len(data)} rows, expected {rows}; make it again")
     return data
 
 
@@ -179,12 +207,14 @@ class Corpus:
     def load(cls, path: Path) -> Corpus:
         """Raises UserError for anything that is not a whole corpus of this schema."""
         header = read_json(path / "corpus.json", "corpus")
-        splits = {name: load_split(path / name) for name in header["splits"]}
-        for name, rows in header["splits"].items():
-            if len(splits[name]) != rows:
-                raise UserError(f"{path / name} has {len(splits[name])} rows, expected {rows}")
-        report = json.loads((path / "report.json").read_text("utf-8"))
-        return cls(splits, LabelSpace.from_json(header["labels"]), header["fingerprint"], report)
+        report = parse_json(path / "report.json", "corpus")
+        with explain_header(path / "corpus.json"):
+            return cls(
+                splits={n: load_split(path / n, rows) for n, rows in header["splits"].items()},
+                labels=LabelSpace.from_json(header["labels"]),
+                fingerprint=header["fingerprint"],
+                report=report,
+            )
 
 
 @dataclass
@@ -230,15 +260,16 @@ class Tokens:
     def load(cls, path: Path) -> Tokens:
         """Raises UserError for anything that is not a whole set of tokens of this schema."""
         header = read_json(path / "tokens.json", "tokens")
-        return cls(
-            splits={name: load_split(path / name) for name in header["splits"]},
-            labels=LabelSpace.from_json(header["labels"]),
-            recipe=header["recipe"],
-            corpus=header["corpus"],
-            fingerprint=header["fingerprint"],
-            statistics=header["statistics"],
-            tokenizer=path / "tokenizer",
-        )
+        with explain_header(path / "tokens.json"):
+            return cls(
+                splits={n: load_split(path / n, rows) for n, rows in header["splits"].items()},
+                labels=LabelSpace.from_json(header["labels"]),
+                recipe=header["recipe"],
+                corpus=header["corpus"],
+                fingerprint=header["fingerprint"],
+                statistics=header["statistics"],
+                tokenizer=path / "tokenizer",
+            )
 
 
 @dataclass
@@ -292,6 +323,7 @@ class Predictions:
         )
         save_split(data, path / "rows")
         header = {
+            "rows": len(self.ids),
             "labels": self.labels.to_json(),
             "corpus": self.corpus,
             "classifier": self.classifier,
@@ -302,18 +334,23 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         """Raises UserError for anything that is not a whole set of predictions of this schema."""
         header = read_json(path / "predictions.json", "predictions")
-        labels = LabelSpace.from_json(header["labels"])
-        rows = load_split(path / "rows")[:]
-        return cls(
-            ids=rows["id"],
-            truth=labels.indicators(rows["labels"]),
-            logits=np.asarray(rows["logits"], dtype=np.float32).reshape(-1, len(labels)),
-            probabilities=np.asarray(rows["probabilities"], np.float32).reshape(-1, len(labels)),
-            predicted=labels.indicators(rows["predicted"]),
-            labels=labels,
-            corpus=header["corpus"],
-            classifier=header["classifier"],
-        )
+        with explain_header(path / "predictions.json"):
+            labels = LabelSpace.from_json(header["labels"])
+            rows = load_split(path / "rows", header["rows"])[:]
+            return cls(
+                ids=rows["id"],
+                truth=labels.indicators(rows["labels"]),
+                logits=_matrix(rows["logits"], labels),
+                probabilities=_matrix(rows["probabilities"], labels),
+                predicted=labels.indicators(rows["predicted"]),
+                labels=labels,
+                corpus=header["corpus"],
+                classifier=header["classifier"],
+            )
+
+
+def _matrix(rows: list[list[float]], labels: LabelSpace) -> npt.NDArray[np.float32]:
+    return np.asarray(rows, dtype=np.float32).reshape(-1, len(labels))
 
 
 def _label_lists(indicators: npt.NDArray[np.int8]) -> list[list[int]]:

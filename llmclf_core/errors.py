@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,16 +38,30 @@ def exit_on_user_error() -> Iterator[None]:
 def explain_os_errors(path: Path) -> Iterator[None]:
     """Re-raise the ``OSError`` of a failed write to ``path`` as a :class:`UserError`.
 
+    Libraries written in Rust (safetensors, tokenizers) raise exceptions of their own for them.
+
     Raises:
         UserError: for a full disk, a read-only place, missing permission, or any other ``OSError``.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except UserError:
+        raise
+    except Exception as error:
+        number = _errno(error)
+        if number is None and not isinstance(error, OSError):
+            raise
+        if number in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full; free some space and run again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif number in (errno.EACCES, errno.EPERM, errno.EROFS):
             reason = "no permission to write there; choose another output directory"
         else:
-            reason = error.strerror or str(error)
+            reason = str(error)
         raise UserError(f"cannot write {path}: {reason}") from error
+
+
+def _errno(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None

@@ -129,6 +129,7 @@ def predict(
     input: Annotated[Path | None, typer.Option(help="CSV, TSV, JSONL or Parquet file.")] = None,
     output: Annotated[Path | None, typer.Option(help="Parquet file to write.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Text column; repeat to join.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id", help="Column with row ids.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base model lies now.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts in a forward pass.")] = 16,
     runs: Runs = Path("runs"),
@@ -145,7 +146,7 @@ def predict(
     if texts:
         show_predictions(texts, classifier, classifier.predict_proba(texts, batch_size))
     elif input is not None and output is not None:
-        rows = predict_file(classifier, input, output, text or ["text"], batch_size)
+        rows = predict_file(classifier, input, output, text or ["text"], id_column, batch_size)
         print(f"{rows} rows classified, written to {output}")
 
 

@@ -85,7 +85,7 @@ class Server:
             self.process = None
 
 
-def wait_for(url, process, seconds=90):
+def wait_for(url, process, seconds=180):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"

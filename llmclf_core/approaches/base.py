@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,8 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from llmclf_core.artifacts import atomic_directory, read_json, stamp, write_json
+from llmclf_core.artifacts import (
+    atomic_directory,
+    explain_header,
+    parse_json,
+    read_json,
+    stamp,
+    write_json,
+)
+from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
+from llmclf_core.paths import file_sha256
 
 HEADER = "classifier.json"
 LINEAGE = "lineage.json"
@@ -70,10 +78,10 @@ class Calibration:
 class Classifier(ABC):
     """A trained text classifier, whatever the approach.
 
-    Saved as one directory: ``classifier.json`` (approach, label space, calibration, everything the
-    approach needs to rebuild itself), ``lineage.json`` (where it came from; not part of its
-    fingerprint) and the approach's own weight files, as safetensors. No pickle, and never a copy
-    of the base model.
+    Saved as one directory: ``classifier.json`` (approach, label space, calibration, all that the
+    approach needs to rebuild itself, hashes of its files), ``lineage.json`` (where it came from; not
+    part of its fingerprint) and the approach's own weight files, as safetensors. No pickle, and
+    never a copy of the base model.
     """
 
     approach: ClassVar[str]
@@ -128,6 +136,7 @@ class Classifier(ABC):
         """
         with atomic_directory(path) as draft:
             header = self._write(draft)
+            header["files"] = _hashes(draft)
             write_json(draft / HEADER, stamp("classifier") | self.header() | header)
             write_json(draft / LINEAGE, self.lineage)
             for name, file in (extra or {}).items():
@@ -148,13 +157,34 @@ class Classifier(ABC):
         """Load a classifier of this approach; see :func:`llmclf_core.approaches.load_classifier`.
 
         Raises:
-            UserError: when the directory is not a whole classifier of this schema, or its base
-                model is missing or another one.
+            UserError: when the directory is not a whole classifier of this schema, a file in it was
+                damaged or changed, or its base model is missing or another one.
         """
         header = read_json(path / HEADER, "classifier")
-        labels = LabelSpace.from_json(header["labels"])
-        classifier = cls._read(path, header, labels, base)
-        classifier.calibration = Calibration(header["temperature"], tuple(header["thresholds"]))
+        with explain_header(path / HEADER):
+            _check_hashes(path, header["files"])
+            labels = LabelSpace.from_json(header["labels"])
+            classifier = cls._read(path, header, labels, base)
+            classifier.calibration = Calibration(header["temperature"], tuple(header["thresholds"]))
         if (path / LINEAGE).exists():
-            classifier.lineage = json.loads((path / LINEAGE).read_text("utf-8"))
+            classifier.lineage = parse_json(path / LINEAGE, "classifier")
         return classifier
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    files = sorted(f for f in path.rglob("*") if f.is_file())
+    return {f.relative_to(path).as_posix(): file_sha256(f) for f in files}
+
+
+def _check_hashes(path: Path, hashes: dict[str, str]) -> None:
+    # Libraries fill in what a file lacks (random adapter rows, another pad token) and go on.
+    for name, expected in hashes.items():
+        if not (path / name).is_file():
+            raise UserError(
+                f"{path} is not a whole classifier: {name} is missing; train or fetch it again"
+            )
+        if file_sha256(path / name) != expected:
+            raise UserError(
+                f"{path / name} is not as it was saved: damaged or changed; train or fetch the "
+                "classifier again"
+            )

@@ -21,7 +21,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import Base, load_backbone, resolve
 from llmclf_core.models.head import ClassificationHead, HeadModel
-from llmclf_core.models.lora import load_adapter, save_adapter
+from llmclf_core.models.lora import adapter_scales, load_adapter, save_adapter
 from llmclf_core.processes import device
 from llmclf_core.tokens.batching import pad, sorted_batches
 from llmclf_core.tokens.encode import Encoder
@@ -68,7 +68,12 @@ class HeadClassifier(Classifier):
     @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        settings = [self._settings(), self.labels.to_json(), vars(self.calibration)]
+        settings = [
+            self._settings(),
+            self.labels.to_json(),
+            vars(self.calibration),
+            adapter_scales(self.model.backbone),
+        ]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         digest.update(self.encoder.fingerprint.encode())
         for name, tensor in sorted(self._own_tensors().items()):

@@ -16,12 +16,12 @@ from llmclf_core.config import IngestConfig
 from llmclf_core.corpus import fields
 from llmclf_core.corpus.labelcolumns import LabelReader, Pairs
 from llmclf_core.corpus.minhash import Signatures, split_words, text_hashes
-from llmclf_core.corpus.progress import Progress
 from llmclf_core.corpus.readers import Chunk, Part, read
 from llmclf_core.corpus.rows import Array, Rows, RowsBuilder
 from llmclf_core.corpus.spool import Spool
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
+from llmclf_core.progress import Ticker
 
 
 @dataclass
@@ -52,7 +52,7 @@ def collect(parts: list[Part], config: IngestConfig, folder: Path) -> Collected:
         UserError: for the first thing in the data that the user has to mend.
     """
     collector = Collector(config, folder)
-    with closing(collector), Progress("reading") as progress:
+    with closing(collector), Ticker("reading") as progress:
         for part in parts:
             for chunk in read(part):
                 collector.add(chunk)

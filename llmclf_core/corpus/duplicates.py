@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from llmclf_core.corpus.minhash import UInt64s
-from llmclf_core.corpus.progress import Progress
+from llmclf_core.corpus.minhash import SignatureFile, UInt64s
+from llmclf_core.progress import Ticker
 
 Rows = npt.NDArray[np.int64]
 Splits = npt.NDArray[np.int8]
@@ -81,7 +81,7 @@ def add_near(
     splits: Splits,
     labels: UInt64s,
     band_hashes: npt.NDArray[np.uint32],
-    signatures: npt.NDArray[np.uint32],
+    signatures: SignatureFile,
     threshold: float,
 ) -> None:
     """Add near duplicates to what :func:`find_exact` found.
@@ -92,7 +92,7 @@ def add_near(
         splits: as for :func:`find_exact`.
         labels: as for :func:`find_exact`.
         band_hashes: shape (n, bands).
-        signatures: shape (n, permutations).
+        signatures: the MinHash signatures of the same rows.
         threshold: share of equal signature slots (it estimates the Jaccard similarity) from which
             two texts are near duplicates.
     """
@@ -123,13 +123,13 @@ def _remove(found: Duplicates, pairs: Rows, splits: Splits) -> None:
 def _near_pairs(
     order: Rows,
     band_hashes: npt.NDArray[np.uint32],
-    signatures: npt.NDArray[np.uint32],
+    signatures: SignatureFile,
     threshold: float,
 ) -> Rows:
     """Pairs (more protected or earlier row, other row) of likeness >= threshold, shape (m, 2)."""
     n = len(band_hashes)
     confirmed = np.zeros(0, np.int64)
-    with Progress("comparing near duplicates", band_hashes.shape[1] * len(order)) as progress:
+    with Ticker("comparing near duplicates", band_hashes.shape[1] * len(order)) as progress:
         for band in band_hashes.T:
             for keep, drop in _candidates(order, band):
                 codes = np.setdiff1d(keep * n + drop, confirmed, assume_unique=True)
@@ -154,11 +154,11 @@ def _candidates(order: Rows, band: npt.NDArray[np.uint32]) -> Iterator[tuple[Row
 
 
 def _are_like(
-    left: Rows, right: Rows, signatures: npt.NDArray[np.uint32], threshold: float
+    left: Rows, right: Rows, signatures: SignatureFile, threshold: float
 ) -> npt.NDArray[np.bool_]:
     like = np.zeros(len(left), bool)
     for i in range(0, len(left), _COMPARE):
         part = slice(i, i + _COMPARE)
-        equal = signatures[left[part]] == signatures[right[part]]
+        equal = signatures.rows(left[part]) == signatures.rows(right[part])
         like[part] = equal.mean(axis=1) >= threshold
     return like

@@ -19,6 +19,7 @@ from llmclf_core.corpus.collect import Collected, collect
 from llmclf_core.corpus.duplicates import Duplicates, add_near, find_exact
 from llmclf_core.corpus.sources import parts
 from llmclf_core.corpus.splitting import assign
+from llmclf_core.corpus.thinning import thin
 from llmclf_core.corpus.write import write_splits
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
@@ -57,12 +58,13 @@ def ingest(config: IngestConfig, output: Path) -> Corpus:
         refuse_rare_labels(collected.rows, collected.labels, config.min_rows_per_label)
         cut = _split(collected, config)
         found = _deduplicate(collected, config)
-        marks = write_splits(collected.spool, collected.rows, ~found.removed, draft)
+        kept = thin(collected.rows, ~found.removed, config.split)
+        marks = write_splits(collected.spool, collected.rows, kept, draft)
         corpus = Corpus(
             {split: load_split(draft / split) for split in marks},
             collected.labels,
             _fingerprint(config, collected.labels, marks),
-            report.build(sources, config, collected, found, cut),
+            report.build(sources, config, collected, found, cut, kept),
         )
         corpus.write_header(draft)
         shutil.rmtree(spool)

@@ -7,6 +7,7 @@ Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3.
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -77,19 +78,35 @@ class Signatures:
         used = signatures[:, : self.bands * self.band_rows]
         self._band_hashes.append(_fold(used.reshape(len(words), self.bands, self.band_rows)))
 
-    def finish(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-        """Band hashes, shape (n, bands), and signatures, a memory map, shape (n, permutations)."""
+    def finish(self) -> tuple[npt.NDArray[np.uint32], SignatureFile]:
+        """Band hashes, shape (n, bands), and the signatures on disk."""
         self._file.close()
-        if not self._band_hashes:
-            return np.zeros((0, self.bands), np.uint32), np.zeros((0, 1), np.uint32)
         all_bands = np.concatenate(self._band_hashes)
         self._band_hashes.clear()
-        shape = (len(all_bands), self._config.permutations)
-        return all_bands, np.memmap(self._path, np.uint32, "r", shape=shape)
+        return all_bands, SignatureFile(self._path, self._config.permutations)
 
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+class SignatureFile:
+    """Signatures of chosen rows, read from disk.
+
+    Not memory-mapped: the kernel maps pages around each one that is touched, so that a few rows
+    here and there would hold the whole file in memory.
+    """
+
+    def __init__(self, path: Path, permutations: int) -> None:
+        self._path, self._slots = path, permutations
+
+    def rows(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """Signatures of these rows, shape (len(wanted), permutations)."""
+        unique, places = np.unique(wanted, return_inverse=True)
+        size = 4 * self._slots
+        with self._path.open("rb") as file:
+            read = [os.pread(file.fileno(), size, row * size) for row in unique.tolist()]
+        return np.frombuffer(b"".join(read), np.uint32).reshape(-1, self._slots)[places]
 
 
 def _signatures(words: pa.Array, config: DuplicateConfig) -> npt.NDArray[np.uint32]:

@@ -15,7 +15,7 @@ from llmclf_core.corpus.duplicates import Duplicates
 from llmclf_core.corpus.minhash import bands, detection
 from llmclf_core.corpus.readers import Part
 from llmclf_core.corpus.readers.base import shorten
-from llmclf_core.corpus.rows import Rows
+from llmclf_core.corpus.rows import Mask, Rows
 from llmclf_core.corpus.spool import Spool
 
 _EXAMPLES = 5
@@ -28,6 +28,7 @@ def build(
     collected: Collected,
     found: Duplicates,
     cut: list[str],
+    kept: Mask,
 ) -> dict[str, Any]:
     """The validation report (JSON-serialisable).
 
@@ -37,11 +38,16 @@ def build(
         collected: the rows, with their splits assigned.
         found: the duplicates.
         cut: the splits that were made here.
+        kept: the rows that the corpus has, shape (n,).
     """
-    rows, kept = collected.rows, ~found.removed
+    rows = collected.rows
     counts = label_counts(rows, kept)
     near = int(found.near.sum())
-    removed = {"exact_duplicate": int(found.removed.sum()) - near, "near_duplicate": near}
+    removed = {
+        "exact_duplicate": int(found.removed.sum()) - near,
+        "near_duplicate": near,
+        "train_rows_per_label": int((~found.removed & ~kept).sum()),
+    }
     return {
         "sources": [_source(part) for part in parts],
         "rows": {

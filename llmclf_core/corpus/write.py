@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from llmclf_core.artifacts import CORPUS_FEATURES, SPLITS, save_split
-from llmclf_core.corpus.progress import Progress
 from llmclf_core.corpus.rows import Array, Mask, Rows
 from llmclf_core.corpus.spool import Spool
 from llmclf_core.paths import fingerprint
+from llmclf_core.progress import Ticker
 
 _SCHEMA = CORPUS_FEATURES.arrow_schema
 
@@ -35,7 +35,7 @@ def write_splits(spool: Spool, rows: Rows, kept: Mask, folder: Path) -> dict[str
         The fingerprint of each split's ids, texts and labels, in order.
     """
     writers = [SplitWriter(folder / split) for split in SPLITS]
-    with Progress("writing", len(rows)) as progress:
+    with Ticker("writing", len(rows)) as progress:
         for first, batch in spool.read():
             span = slice(first, first + batch.num_rows)
             for code, writer in enumerate(writers):

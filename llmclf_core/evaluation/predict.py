@@ -22,13 +22,13 @@ def predict_rows(
         UserError: when a logit is not finite.
     """
     chunk = batch_size * BATCHES_PER_CHUNK
-    parts, ticker = [], Ticker("predict", len(rows))
-    for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk]
-        parts.append(classifier.predict_logits(part["text"], batch_size))
-        _check_finite(parts[-1], part["id"])
-        ticker.update(len(part["id"]))
-    ticker.close()
+    parts = []
+    with Ticker("predict", len(rows)) as ticker:
+        for start in range(0, len(rows), chunk):
+            part = rows[start : start + chunk]
+            parts.append(classifier.predict_logits(part["text"], batch_size))
+            _check_finite(parts[-1], part["id"])
+            ticker.update(len(part["id"]))
     return np.concatenate(parts)
 
 

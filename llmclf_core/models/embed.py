@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llmclf_core.errors import explain_os_errors
 from llmclf_core.models.head import HeadModel
 from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
@@ -36,30 +37,33 @@ def pooled_embeddings(
 
     Returns:
         float32, (n, hidden).
+
+    Raises:
+        UserError: when the store cannot be written.
     """
     width = model.head.out.in_features
     embeddings = _open(store, (len(sequences), width))
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     batches = sorted_batches(lengths, batch_size)
-    ticker = Ticker("embed", len(batches))
     model.eval()
-    for rows in batches:
-        if np.isnan(embeddings[rows, 0]).any():
-            ids, mask = pad([sequences[i] for i in rows], pad_id, device())
-            hidden = model.hidden_states(ids, mask).float()
-            embeddings[rows] = model.head.pooling(hidden, mask).cpu().numpy()
-        ticker.update()
-    ticker.close()
+    with Ticker("embed", len(sequences)) as ticker:
+        for rows in batches:
+            if np.isnan(embeddings[rows]).any():
+                ids, mask = pad([sequences[i] for i in rows], pad_id, device())
+                hidden = model.hidden_states(ids, mask).float()
+                embeddings[rows] = model.head.pooling(hidden, mask).cpu().numpy()
+            ticker.update(len(rows))
     return np.array(embeddings)
 
 
 def _open(store: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     if store.exists():
         return np.lib.format.open_memmap(store, mode="r+")
-    store.parent.mkdir(parents=True, exist_ok=True)
     draft = store.with_suffix(".draft")
-    rows = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
-    rows[:] = np.nan
-    rows.flush()
-    draft.rename(store)
+    with explain_os_errors(store):
+        store.parent.mkdir(parents=True, exist_ok=True)
+        # Written out in full: a memory map over a hole ends the process when the disk is full.
+        with draft.open("wb") as file:
+            np.save(file, np.full(shape, np.nan, dtype=np.float32))
+        draft.rename(store)
     return np.lib.format.open_memmap(store, mode="r+")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from llmclf_core.config import LoraConfig
@@ -69,6 +70,15 @@ def _top_layers(backbone: Any, top: int) -> range:
 def _layer_number(name: str) -> int:
     """``layers.28.mlp.up_proj`` to 28; -1 for a module outside the layers."""
     return next((int(part) for part in name.split(".") if part.isdigit()), -1)
+
+
+def adapter_scales(model: PeftModel) -> dict[str, float]:
+    """The factor on each adapted layer's output, by the layer's name."""
+    return {
+        name: float(module.scaling["default"])
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer)
+    }
 
 
 def save_adapter(model: PeftModel, path: Path) -> None:

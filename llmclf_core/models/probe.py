@@ -39,15 +39,18 @@ def fit_probe(
 def _softmax(
     x: npt.NDArray[np.float64], truth: npt.NDArray[np.int8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    present = np.flatnonzero(truth.any(axis=0))
+    if len(present) == 1:
+        return np.zeros((truth.shape[1], x.shape[1])), np.where(truth.any(axis=0), 0.0, -10.0)
     model = _regression().fit(x, truth.argmax(axis=1))
     coefficients, intercepts = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # one row for two classes: split it over both logits
+    if len(present) == 2:  # one row for two classes: split it over both logits
         coefficients = np.vstack([-coefficients / 2, coefficients / 2])
         intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
     weight = np.zeros((truth.shape[1], x.shape[1]))
     # A label without a training row must not win by default.
     bias = np.full(truth.shape[1], intercepts.min() - 10.0)
-    weight[model.classes_], bias[model.classes_] = coefficients, intercepts
+    weight[present], bias[present] = coefficients, intercepts
     return weight, bias
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 import llmclf_core
 from llmclf_core.registry.runs import pipeline_run
@@ -30,7 +29,7 @@ _LIBRARIES = [
 ]
 
 
-def collect(**known: Any) -> dict[str, Any]:  # noqa: ANN401
+def collect(**known: Any) -> dict[str, Any]:
     """What is put into ``classifier.lineage``.
 
     Args:
@@ -64,6 +63,8 @@ def versions(names: list[str]) -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory in bytes, and GPUs by name."""
+    import torch  # slow, and only training needs it here
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": f"{platform.system()} {platform.machine()}",

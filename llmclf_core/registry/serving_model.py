@@ -23,14 +23,14 @@ BASE = "LLMCLF_BASE"
 class ServingModel(PythonModel):  # type: ignore[misc]
     """Texts to labels and probabilities."""
 
-    def load_context(self, context: Any) -> None:  # noqa: ANN401
+    def load_context(self, context: Any) -> None:
         """Load the classifier; raises UserError when its base model is missing or another one."""
         path = Path(context.artifacts["classifier"])
         self.classifier = load_classifier(path, base=os.environ.get(BASE) or None)
 
     def predict(
         self,
-        context: Any,  # noqa: ANN401
+        context: Any,
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
@@ -66,7 +66,7 @@ class ServingModel(PythonModel):  # type: ignore[misc]
         )
 
 
-def _texts(model_input: Any) -> list[str]:  # noqa: ANN401
+def _texts(model_input: Any) -> list[str]:
     if isinstance(model_input, pd.DataFrame):
         model_input = model_input["text"]
     elif isinstance(model_input, str):

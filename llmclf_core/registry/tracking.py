@@ -70,8 +70,7 @@ class Tracker:
         entries = _own_entries(journal, run_key)
         head = entries[0] if entries else run_entry(run_key, name)
         tracker = cls(journal, head, entries, undelivered(entries))
-        if entries:
-            tracker._record(op.RESUME)
+        tracker._record(op.RESUME)
         tracker.tags(tags or {})
         return tracker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from transformers import AutoTokenizer
 from llmclf_core.config import TokenizeConfig
 from llmclf_core.errors import UserError
 from llmclf_core.paths import fingerprint
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,36 @@ class Encoder:
     @property
     def fingerprint(self) -> str:
         """Of the tokenizer's rules and vocabulary, and of the settings."""
-        return fingerprint(self._backend.to_str(), self.config.model_dump())
+        ids = [self._eos, self._stand_in, self.pad_id]
+        return fingerprint(self._backend.to_str(), self.config.model_dump(), ids)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Encode texts; every result has at least one token."""
+        """Encode texts; every result has at least one token.
+
+        Lone surrogates, which no UTF-8 can express, become U+FFFD.
+
+        Raises:
+            UserError: for something that is not a list of strings.
+        """
         special = self._backend.num_special_tokens_to_add(False)
         return [
             Encoded(self._finish(e.ids), sum(len(o.ids) - special for o in e.overflowing))
-            for e in self._backend.encode_batch(list(texts))
+            for e in self._backend.encode_batch(_clean(texts))
         ]
 
     def _finish(self, ids: list[int]) -> list[int]:
         if self._eos is not None:
             return [*ids, self._eos]
         return ids or [self._stand_in]  # an empty text still has to be classified
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise UserError("one text was given where a list of texts was expected")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"text {i} is not a string but {type(text).__name__}: {text!r:.100}")
+    return [_SURROGATE.sub("\ufffd", text) for text in texts]
 
 
 def _load(directory: Path) -> Any:

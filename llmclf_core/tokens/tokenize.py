@@ -63,13 +63,21 @@ def tokenize(
     encoder = Encoder(base.directory, config)
     key = fingerprint(corpus.fingerprint, encoder.fingerprint)
     cached = cache_dir() / "tokens" / key
-    if not cached.exists():
+    if not _is_whole(cached):
         _encode(corpus, encoder, key, cached)
     with atomic_directory(output) as draft:
         shutil.copytree(cached, draft, dirs_exist_ok=True, copy_function=_link_or_copy)
     tokens = Tokens.load(output)
     _report(tokens)
     return tokens
+
+
+def _is_whole(cached: Path) -> bool:
+    try:
+        Tokens.load(cached)
+    except UserError:
+        return False  # not there, damaged, or of another schema: encoded again
+    return True
 
 
 def _check_length(config: TokenizeConfig, base: Base) -> None:

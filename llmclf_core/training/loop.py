@@ -97,11 +97,17 @@ class Loop:
             UserError: when the loss is not finite, or the checkpoint cannot be read or written.
         """
         self._start_or_resume()
-        ticker = Ticker("train", self.total, self.progress.step)
-        saved, begun = time.monotonic(), time.monotonic()
+        with Ticker("train", self.total, self.progress.step) as ticker:
+            self._train(ticker)
+        restore(self.task.model, self.best)
+        self.task.model.eval()
+        return self.progress
+
+    def _train(self, ticker: Ticker) -> None:
+        saved = begun = time.monotonic()
         spent = self.progress.seconds
-        for rows in self._steps():
-            loss = self._step(rows)
+        for batches in self._steps():
+            loss = self._step(batches)
             self.progress.seconds = spent + time.monotonic() - begun
             ticker.update(loss=loss)
             self.log_metrics({"train_loss": loss}, self.progress.step)
@@ -111,10 +117,6 @@ class Loop:
             if finished or time.monotonic() - saved >= self.config.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
-        ticker.close()
-        restore(self.task.model, self.best)
-        self.task.model.eval()
-        return self.progress
 
     def _start_or_resume(self) -> None:
         resuming = self.checkpoint.exists()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score
 
 from llmclf_core.approaches.base import Calibration
+from llmclf_core.evaluation.counts import row_counts, scores
 from llmclf_core.evaluation.thresholds import fit_thresholds
 from llmclf_core.labels import LabelSpace
 
@@ -14,7 +14,7 @@ from llmclf_core.labels import LabelSpace
 def validation_metrics(
     logits: npt.NDArray[np.float32], truth: npt.NDArray[np.int8], labels: LabelSpace
 ) -> dict[str, float]:
-    """Macro and micro F1 and the log loss on validation rows.
+    """Macro and micro F1, as evaluation counts them, and the log loss on validation rows.
 
     Multi-label F1 is taken at thresholds fitted on these same rows, as the finished classifier
     will have them: at 0.5 an early checkpoint may predict nothing and all look alike.
@@ -29,9 +29,10 @@ def validation_metrics(
     if labels.task == "multi":
         calibration = Calibration(1.0, fit_thresholds(probabilities, truth))
     predicted = calibration.decide(probabilities, labels)
+    figures = scores(row_counts(truth, predicted).sum(axis=0, keepdims=True))
     return {
-        "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
-        "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0)),
+        "macro_f1": float(figures["macro_f1"][0]),
+        "micro_f1": float(figures["micro_f1"][0]),
         "loss": _log_loss(probabilities, truth, labels),
     }
 

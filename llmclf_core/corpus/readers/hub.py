@@ -10,7 +10,14 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmclf_core.corpus.readers.base import Chunk, Part, needed_columns, require_columns, slices
+from llmclf_core.corpus.readers.base import (
+    Chunk,
+    Part,
+    needed_columns,
+    require_columns,
+    shorten,
+    slices,
+)
 from llmclf_core.corpus.readers.columnar import explain_corruption
 from llmclf_core.corpus.splitnames import canonical_split
 from llmclf_core.errors import UserError
@@ -62,6 +69,12 @@ def _splits(data: datasets.Dataset | datasets.DatasetDict, part: Part) -> Iterat
     for name in sorted(data.keys() - known.keys()):
         part.warnings.append(
             f"{part.place}: split {name!r} is none of train, validation, test; it was left out"
+        )
+    if part.split and len(known) > 1:
+        known = {name: split for name, split in known.items() if split == part.split}
+    if not known:
+        raise UserError(
+            f"{part.place} has no {part.split or 'train'} split, only {shorten([*data])}"
         )
     for name, split in known.items():
         yield from _chunks(data[name], f"{part.place} ({name})", part.split or split, part)

@@ -110,9 +110,11 @@ def _errors(part: Part) -> str:
 
 def bad_byte(path: Path, encoding: str) -> UserError:
     """The message for the first byte of a file that is not valid in its encoding."""
+    # With -sig, Python counts from behind the byte-order mark.
+    encoding = encoding.removesuffix("-sig")
     offset, line = _first_bad_byte(path, encoding)
     return UserError(
-        f"{path}: line {line}, byte {offset} is not valid {encoding.removesuffix('-sig')}; set "
+        f"{path}: line {line}, byte {offset} is not valid {encoding}; set "
         "`encoding:` to the file's encoding (latin-1, cp1252, …) or `bad_bytes: replace` to read "
         "it with U+FFFD there"
     )

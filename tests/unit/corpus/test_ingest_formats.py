@@ -213,6 +213,19 @@ def test_a_saved_dict_keeps_its_splits_and_leaves_out_others(run, tmp_path):
     assert {s: len(d) for s, d in limited.splits.items()} == dict.fromkeys(SPLITS, 9)
 
 
+def test_one_split_of_a_saved_dict_can_be_named(run, tmp_path):
+    pieces = {"train": ROWS[:40], "test": ROWS[40:]}
+    data = {name: datasets.Dataset.from_list(rows) for name, rows in pieces.items()}
+    datasets.DatasetDict(data).save_to_disk(str(tmp_path / "d"))
+    write_csv(tmp_path / "t.csv", ROWS[40:50])
+    source = {"train": str(tmp_path / "d"), "test": str(tmp_path / "t.csv")}
+    corpus = run("-", source=source, id="id")
+    assert corpus.report["rows"]["read"] == 50
+    assert corpus.splits["test"]["id"] == [row["id"] for row in ROWS[40:50]]
+    with pytest.raises(UserError, match="has no validation split, only train, test"):
+        run("-", source=source | {"validation": str(tmp_path / "d")}, id="id")
+
+
 def test_a_saved_list_of_class_labels(run, tmp_path):
     rows = [{"text": sentence(i), "label": [i % 3, (i + 1) % 3]} for i in range(30)]
     feature = datasets.Features(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from llmclf_core.artifacts import SPLITS
+from llmclf_core.config import DuplicateConfig, IngestConfig, LabelColumns, SplitConfig
+from llmclf_core.corpus import ingest
 from llmclf_core.errors import UserError
 from tests.unit.corpus.conftest import sentence, table, write_csv
 
@@ -181,3 +183,43 @@ def test_duplicates_that_would_empty_a_class_in_train_are_refused(run):
     rows.append({"id": "t", "text": sentence("t"), "label": "apple", "part": "test"})
     with pytest.raises(UserError, match="the train split has no row of pear: 20 rows were removed"):
         run(rows, split={"column": "part"})
+
+
+def test_fewer_training_rows_leave_validation_and_test_alone(tmp_path):
+    labels = ["a"] * 40 + ["b"] * 30 + ["c"] * 10
+    source = tmp_path / "data.csv"
+    source.write_text("text,label\n" + "".join(f"text {i},{x}\n" for i, x in enumerate(labels)))
+
+    def ids(limit):
+        config = IngestConfig(
+            source=str(source), split=SplitConfig(train_rows_per_label=limit),
+            duplicates=DuplicateConfig(near=False),
+        )  # fmt: skip
+        corpus = ingest(config, tmp_path / f"corpus-{limit}")
+        return {name: list(rows["id"]) for name, rows in corpus.splits.items()}, corpus
+
+    whole, _ = ids(None)
+    few, corpus = ids(5)
+    more, _ = ids(9)
+    assert few["test"] == whole["test"]
+    assert few["validation"] == whole["validation"]
+    assert set(few["train"]) < set(more["train"]) < set(whole["train"])
+    counts = np.bincount([row["labels"][0] for row in corpus.splits["train"]])
+    assert counts.tolist() == [5, 5, 5]
+    assert corpus.report["rows"]["dropped"] == {"train_rows_per_label": len(whole["train"]) - 15}
+
+
+def test_fewer_training_rows_multi_label(tmp_path):
+    source = tmp_path / "data.csv"
+    rows = [f"text {i},{'a;b' if i % 3 else 'b'}\n" for i in range(60)]
+    source.write_text("text,label\n" + "".join(rows))
+    config = IngestConfig(
+        source=str(source), split=SplitConfig(train_rows_per_label=4),
+        labels=LabelColumns(task="multi", layout="delimited"),
+        duplicates=DuplicateConfig(near=False),
+    )  # fmt: skip
+    train = ingest(config, tmp_path / "corpus").splits["train"]
+    counts = np.bincount([label for row in train for label in row["labels"]])
+    assert counts[0] == 4
+    assert counts[1] >= 4
+    assert len(train) <= 8

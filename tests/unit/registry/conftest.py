@@ -22,11 +22,20 @@ def empty_store(tmp_path_factory):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch, empty_store):
-    """An empty SQLite store, set in the environment; a client to look at it."""
-    (tmp_path / "store").mkdir()
-    shutil.copyfile(empty_store, tmp_path / "store" / "mlflow.db")
-    return use_store(f"sqlite:///{tmp_path}/store/mlflow.db", monkeypatch)
+def new_store(tmp_path, monkeypatch, empty_store):
+    """Makes an empty SQLite store and sets it in the environment; a client to look at it."""
+
+    def make(name):
+        (tmp_path / name).mkdir()
+        shutil.copyfile(empty_store, tmp_path / name / "mlflow.db")
+        return use_store(f"sqlite:///{tmp_path}/{name}/mlflow.db", monkeypatch)
+
+    return make
+
+
+@pytest.fixture
+def store(new_store):
+    return new_store("store")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from llmclf_core.errors import UserError
+from llmclf_core.registry import client as client_module
 from llmclf_core.registry.client import http_limits, require_reachable
 from llmclf_core.registry.runs import close_parent
 from llmclf_core.registry.tracking import Tracker, replay
@@ -97,6 +98,7 @@ def test_dead_server_costs_little(black_hole, place, tmp_path, monkeypatch, capl
         "swallowed": black_hole,
         "unknown": "http://no-such-host.invalid:5000",
     }[place]
+    monkeypatch.setattr(client_module, "_KNOCK_SECONDS", 2)
     use_store(uri, monkeypatch)
     began = time.monotonic()
     tracker = Tracker.open(tmp_path / "j", run_key="k", name="n")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow.pyfunc
 import numpy as np
@@ -20,6 +21,7 @@ from packaging.requirements import Requirement
 from llmclf_core.approaches import load_classifier
 from llmclf_core.artifacts import Corpus
 from llmclf_core.errors import UserError
+from llmclf_core.registry import serving_model
 from llmclf_core.registry.package import CLASSIFIER, requirements, save_model, version_tags
 from tests.mlflow_helpers import build_classifier
 
@@ -110,6 +112,18 @@ def test_python_model_takes_plain_texts(model, original, given):
     assert [[label] for label in answer["label"]] == original.predict(texts)
 
 
+def test_module_itself_serves(good, original):
+    """The logged copy is run from elsewhere; this is the file in the package."""
+    served = serving_model.ServingModel()
+    served.load_context(SimpleNamespace(artifacts={"classifier": str(good[0])}))
+    for given in (TEXTS, pd.DataFrame({"text": TEXTS})):
+        answer = served.predict(None, given, {"batch_size": 3})
+        assert [[label] for label in answer["label"]] == original.predict(TEXTS)
+    assert list(served.predict(None, "goal")["label"]) == original.predict(["goal"])[0]
+    with pytest.raises(MlflowException, match="row 1: the text has to be a string, not int"):
+        served.predict(None, ["a", 1])
+
+
 def test_wrong_column_is_refused(model):
     with pytest.raises(Exception, match="missing inputs"):
         model.predict(pd.DataFrame({"body": TEXTS}))
@@ -158,6 +172,9 @@ def test_not_a_classifier_is_refused(tmp_path):
 IMPORTED = """
 import sys
 import llmclf_core.registry.serving_model
+from llmclf_core.approaches import APPROACHES, approach_class
+for approach in APPROACHES:
+    approach_class(approach)
 files = [m.__file__ for n, m in sys.modules.items() if n.partition(".")[0] == "llmclf_core"]
 print("\\n".join(files))
 """

@@ -12,7 +12,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.registry.journal import JOURNAL, read_journal
 from llmclf_core.registry.system_metrics import system_metrics
 from llmclf_core.registry.tracking import Tracker, replay
-from tests.mlflow_helpers import all_runs, points, run_of, use_store
+from tests.mlflow_helpers import EXPERIMENT, all_runs, points, run_of
 
 
 def entries_of(path, operation):
@@ -65,11 +65,11 @@ def test_replay_doubles_nothing(store, tmp_path):
     assert len(all_runs(store)) == 1
 
 
-def test_replay_into_an_empty_store_makes_the_same_run(store, tmp_path, monkeypatch):
+def test_replay_into_an_empty_store_makes_the_same_run(store, tmp_path, new_store):
     with Tracker.open(tmp_path / "j", run_key="k", name="n") as tracker:
         tracker.metrics({"loss": 2.0}, 4)
     first = run_of(store, "k")
-    other = use_store(f"sqlite:///{tmp_path}/other/mlflow.db", monkeypatch)
+    other = new_store("other")
     assert replay(tmp_path / "j")
     second = run_of(other, "k")
     assert second.info.run_id != first.info.run_id
@@ -107,6 +107,17 @@ def test_restart_goes_on_with_the_same_run(store, tmp_path):
     assert run.info.status == "FINISHED"
     expected = [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0), (4, 14.0), (5, 15.0)]
     assert points(store, run.info.run_id, "loss") == expected
+
+
+def test_same_key_is_the_same_run_even_without_its_journal(store, tmp_path):
+    for attempt in range(2):
+        with Tracker.open(tmp_path / f"j{attempt}", run_key="k", name="n") as tracker:
+            tracker.metrics({"loss": 1.0}, 0)
+            assert tracker.flush()
+            assert run_of(store, "k").info.status == "RUNNING"
+        run = run_of(store, "k")
+        assert run.info.status == "FINISHED"
+    assert points(store, run.info.run_id, "loss") == [(0, 1.0)]
 
 
 def test_final_figure_is_replaced_and_an_equal_one_is_not_repeated(store, tmp_path):
@@ -159,7 +170,7 @@ def test_without_a_store_only_the_journal_is_written(tmp_path, caplog):
         tracker.metrics({"loss": 1.0}, 0)
         assert tracker.run_id is None
         assert not tracker.flush()
-    assert [e["op"] for e in read_journal(tmp_path / "j")] == ["run", "metrics", "end"]
+    assert [e["op"] for e in read_journal(tmp_path / "j")] == ["run", "resume", "metrics", "end"]
     assert caplog.text.count("MLFLOW_TRACKING_URI is not set") == 1
     assert not replay(tmp_path / "j")
 
@@ -171,20 +182,21 @@ def test_journal_of_another_run_is_refused(tmp_path):
         Tracker.open(tmp_path / "j", run_key="other", name="n")
 
 
-def test_evaluate_goes_on_with_the_training_run(tmp_path, monkeypatch):
+def test_evaluate_goes_on_with_the_training_run(tmp_path, monkeypatch, new_store):
     """Training had no server; the later step sends both parts, and only reads the classifier."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     classifier = tmp_path / "classifier"
     with Tracker.open(tmp_path / "j", run_key="k", name="head") as tracker:
         tracker.metrics({"loss": 1.0}, 0)
         classifier.mkdir()
         (classifier / JOURNAL).write_bytes((tmp_path / "j").read_bytes())
-    store = use_store(f"sqlite:///{tmp_path}/s/mlflow.db", monkeypatch)
+    store = new_store("store")
     before = (classifier / JOURNAL).read_bytes()
     for _ in range(2):  # the step is repeated
         with Tracker.resume(classifier, tmp_path / "evaluate" / JOURNAL) as tracker:
             tracker.metrics({"test/macro_f1": 0.9})
     assert (classifier / JOURNAL).read_bytes() == before
-    (run,) = all_runs(store, "llmclf") if store.get_experiment_by_name("llmclf") else ()
+    (run,) = all_runs(store)
     assert points(store, run.info.run_id, "loss") == [(0, 1.0)]
     assert points(store, run.info.run_id, "test/macro_f1") == [(0, 0.9)]
     assert run.info.status == "FINISHED"
