@@ -6,12 +6,13 @@ the previous artifact or none. Reading refuses what it does not understand in on
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from pydantic import ValidationError
 
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.labels import LabelSpace
+
+_ATTEMPTS = 100
 
 SCHEMA_VERSION = 1
 """Raised whenever an artifact's layout changes; an older reader then refuses it."""
@@ -60,16 +63,29 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def _replace(draft: Path, path: Path) -> None:
-    if not path.exists():
-        os.rename(draft, path)
-        return
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-    os.rename(path, old)
-    os.rename(draft, path)
-    if old.is_dir() and not old.is_symlink():
-        shutil.rmtree(old, ignore_errors=True)
+    """Rename the draft; several processes may do so at the same time, and the last one wins."""
+    for _ in range(_ATTEMPTS):
+        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        with suppress(FileNotFoundError):
+            os.rename(path, old)
+        try:
+            os.rename(draft, path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                if old.exists():
+                    os.rename(old, path)
+                raise
+        finally:
+            _remove(old)
+    raise UserError(f"cannot write {path}: other processes write it all the time")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        old.unlink()
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -144,7 +160,7 @@ def load_split(path: Path, rows: int | None = None) -> datasets.Dataset:
     """
     try:
         data = datasets.load_from_disk(str(path))
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
         raise UserError(f"cannot read the Arrow data in {path}: {error}; make it again") from None
     if not isinstance(data, datasets.Dataset):
         raise UserError(f"{path} holds several splits where one was expected")
@@ -155,8 +171,9 @@ def load_split(path: Path, rows: int | None = None) -> datasets.Dataset:
 
 def save_split(data: datasets.Dataset, path: Path) -> None:
     """Write one split without a progress bar of its own."""
+    shards = None if len(data) else 1  # datasets would write none, and then not read that
     with _quiet():
-        data.save_to_disk(str(path))
+        data.save_to_disk(str(path), num_shards=shards)
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 def _errno(error: Exception) -> int | None:
     if isinstance(error, OSError):
-        return error.errno
+        short_write = re.search(r"requested and \d+ written", str(error))  # numpy gives no number
+        return errno.ENOSPC if short_write else error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,3 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def files_fingerprint(files: Iterable[Path], root: Path) -> str:
-    """Fingerprint of several files' names (relative to ``root``) and contents."""
-    return fingerprint([(str(f.relative_to(root)), file_sha256(f)) for f in sorted(files)])

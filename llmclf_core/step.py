@@ -42,7 +42,8 @@ def set_up_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Progress is shown by our own lines; bars of libraries break up a log.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "0" if sys.stderr.isatty() else "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # tqdm takes any value, "0" too, for a yes
 
 
 @contextmanager

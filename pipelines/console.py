@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ from typing import TextIO
 _OURS = re.compile(r"^\s*(\d\d:\d\d:\d\d \S|error: )")
 _CACHED = re.compile(r"Task (\S+) cache hit")
 _FAILED = re.compile(r"Task .*'(\S+)'.* finished with status .*FAILURE")
+_INNER = re.compile("Wrote executor output file|Cache entry for key")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class _Sieve(io.TextIOBase):
+class _Sieve(io.StringIO):
     """Writes all lines to a file and passes on those that tell a person something."""
 
     def __init__(self, log: TextIO, terminal: TextIO) -> None:
+        super().__init__()
         self._log, self._terminal, self._rest = log, terminal, ""
 
     def write(self, text: str) -> int:
@@ -36,12 +39,13 @@ class _Sieve(io.TextIOBase):
 
 
 def _shown(line: str) -> str | None:
-    if _OURS.match(line) and "Wrote executor output file" not in line:
-        return line.strip()
     if match := _CACHED.search(line):
         return f"{match[1]}: done before, reused"
-    match = _FAILED.search(line)
-    return f"{match[1]}: failed" if match else None
+    if match := _FAILED.search(line):
+        return f"{match[1]}: failed"
+    if _OURS.match(line) and not _INNER.search(line):
+        return line.strip()
+    return None
 
 
 @contextlib.contextmanager
@@ -49,5 +53,17 @@ def quiet(log: Path) -> Iterator[None]:
     """Send all that is printed to ``log``; only the steps' own lines reach the terminal."""
     with log.open("a", encoding="utf-8") as file:
         sieve = _Sieve(file, sys.stdout)
-        with contextlib.redirect_stdout(sieve):
+        with contextlib.redirect_stdout(sieve), _logging_to(sieve):
             yield
+
+
+@contextlib.contextmanager
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    """KFP logs what it takes from its cache outside the context in which it logs to stdout."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    before = [handler.setStream(stream) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, old in zip(handlers, before, strict=True):
+            handler.setStream(old or sys.stderr)

@@ -29,6 +29,7 @@ def evaluate(
         report: One self-contained page.
         settings: The recipe's `evaluate` section.
     """
+    import json
     import shutil
     from pathlib import Path
 
@@ -46,6 +47,9 @@ def evaluate(
     shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
     for name, value in result.metrics.items():
         metrics.log_metric(name, value)
+    for artifact in (metrics, classification):
+        # Both live in their metadata; KFP's local cache reuses only artifacts with a file.
+        Path(artifact.path).write_text(json.dumps(result.metrics))
     if result.predictions.labels.task == "single":
         names = list(result.predictions.labels.names)
         classification.log_confusion_matrix(names, result.confusion)

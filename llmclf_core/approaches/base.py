@@ -79,8 +79,8 @@ class Classifier(ABC):
     """A trained text classifier, whatever the approach.
 
     Saved as one directory: ``classifier.json`` (approach, label space, calibration, all that the
-    approach needs to rebuild itself, hashes of its files), ``lineage.json`` (where it came from; not
-    part of its fingerprint) and the approach's own weight files, as safetensors. No pickle, and
+    approach needs to rebuild itself, hashes of its files), ``lineage.json`` (where it came from,
+    not part of its fingerprint) and the approach's own weight files, as safetensors. No pickle, and
     never a copy of the base model.
     """
 

@@ -89,7 +89,6 @@ def finetune_head(
         with job.tracker() as tracker, system_metrics(tracker):
             classifier = job.train_and_track(tracker)
             classifier.save(output, {JOURNAL: job.journal})
-            tracker.artifact(output / "classifier.json", "classifier")
         shutil.rmtree(job.state, ignore_errors=True)
     return classifier
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmclf_core.approaches.base import HEADER as CLASSIFIER_HEADER
 from llmclf_core.artifacts import TEST
 from llmclf_core.config import EvaluateConfig
 from llmclf_core.evaluation.evaluate import evaluate
@@ -36,6 +37,7 @@ def evaluate_and_track(
         tracker.metrics({"predict_texts_per_second": evaluation.texts_per_second})
         corpus = evaluation.predictions.corpus
         tracker.dataset(corpus, "corpus", "test rows", evaluation.rows, TEST)
+        tracker.artifact(classifier_path / CLASSIFIER_HEADER, "classifier")
         for name in (REPORT, HEADER):
             tracker.artifact(output / name, "evaluation")
     return evaluation

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from llmclf_core.errors import UserError
+from llmclf_core.registry.client import short_reason
 from llmclf_core.registry.redact import redact
 
 
@@ -25,11 +25,15 @@ def download_classifier(model_uri: str, tracking_uri: str) -> Path:
     Raises:
         UserError: when there is no such model, or the store cannot be used.
     """
-    mlflow.set_tracking_uri(tracking_uri)
     try:
-        path = Path(download_artifacts(f"{model_uri}/artifacts/classifier"))
+        return Path(
+            download_artifacts(
+                f"{model_uri}/artifacts/classifier",
+                tracking_uri=tracking_uri,
+                registry_uri=tracking_uri,
+            )
+        )
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"cannot fetch {model_uri} from MLflow at {redact(tracking_uri)}: {error}"
+            f"cannot fetch {model_uri} from MLflow at {redact(tracking_uri)}: {short_reason(error)}"
         ) from None
-    return path

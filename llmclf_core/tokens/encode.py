@@ -43,10 +43,9 @@ class Encoder:
         self._backend = tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
-        self._eos = _required_eos(tokenizer, directory) if config.append_eos else None
-        self._backend.enable_truncation(
-            max_length=_room(self._backend, config), direction=config.truncation_side
-        )
+        self._eos = _missing_eos(tokenizer, directory) if config.append_eos else None
+        room = _room(self._backend, config.max_length, int(self._eos is not None))
+        self._backend.enable_truncation(max_length=room, direction=config.truncation_side)
         self.pad_id = _first_set(tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self._stand_in = _first_set(tokenizer.bos_token_id, tokenizer.eos_token_id, self.pad_id)
 
@@ -88,26 +87,28 @@ def _clean(texts: Sequence[str]) -> list[str]:
 def _load(directory: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"cannot load the tokenizer in {directory}: {error}") from None
+    except Exception as error:  # the tokenizers library raises bare ones
+        raise UserError(f"cannot load the tokenizer in {directory}: {error}") from error
     if not tokenizer.is_fast:
         raise UserError(f"the tokenizer in {directory} is slow; llmclf needs a fast one")
     return tokenizer
 
 
-def _required_eos(tokenizer: Any, directory: Path) -> int:
+def _missing_eos(tokenizer: Any, directory: Path) -> int | None:
+    """The end token, unless the tokenizer adds it by itself."""
     if tokenizer.eos_token_id is None:
         raise UserError(f"tokenize.append_eos: the tokenizer in {directory} has no eos token")
-    return int(tokenizer.eos_token_id)
+    eos = int(tokenizer.eos_token_id)
+    return None if tokenizer.backend_tokenizer.encode("").ids[-1:] == [eos] else eos
 
 
-def _room(backend: Any, config: TokenizeConfig) -> int:
-    special = backend.num_special_tokens_to_add(False) + config.append_eos
-    if config.max_length <= special:
+def _room(backend: Any, max_length: int, appended: int) -> int:
+    special = backend.num_special_tokens_to_add(False) + appended
+    if max_length <= special:
         raise UserError(
-            f"tokenize.max_length is {config.max_length}, but {special} special tokens are added"
+            f"tokenize.max_length is {max_length}, but {special} special tokens are added"
         )
-    return config.max_length - int(config.append_eos)
+    return max_length - appended
 
 
 def _first_set(*candidates: int | None) -> int:

@@ -22,7 +22,7 @@ from llmclf_core.artifacts import (
     atomic_directory,
 )
 from llmclf_core.config import BaseModelConfig, TokenizeConfig
-from llmclf_core.errors import UserError
+from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.models.base import Base, context_length, resolve
 from llmclf_core.paths import cache_dir, fingerprint
 from llmclf_core.tokens.encode import Encoder
@@ -55,9 +55,11 @@ def tokenize(
         output: directory to write.
 
     Raises:
-        UserError: for a corpus or base model that cannot be read, or an unwritable output.
+        UserError: for a corpus or base model that cannot be read, a corpus without training or
+            validation rows, or an unwritable output.
     """
     corpus = Corpus.load(corpus_path)
+    _check_rows(corpus, corpus_path)
     base = resolve(base_config.source, base_config.revision)
     _check_length(config, base)
     encoder = Encoder(base.directory, config)
@@ -80,6 +82,15 @@ def _is_whole(cached: Path) -> bool:
     return True
 
 
+def _check_rows(corpus: Corpus, path: Path) -> None:
+    for name, use in ((TRAIN, "training"), (VALIDATION, "choosing the best step and calibration")):
+        if not len(corpus.splits[name]):
+            raise UserError(
+                f"{path} has no {name} rows, but {use} needs some; change ingest.split and ingest "
+                "again"
+            )
+
+
 def _check_length(config: TokenizeConfig, base: Base) -> None:
     limit = context_length(base)
     if config.max_length > limit:
@@ -90,7 +101,8 @@ def _check_length(config: TokenizeConfig, base: Base) -> None:
 
 def _encode(corpus: Corpus, encoder: Encoder, key: str, output: Path) -> None:
     splits, statistics = {}, {}
-    with tempfile.TemporaryDirectory(prefix="llmclf-tokens-") as scratch:
+    place = Path(tempfile.gettempdir())
+    with explain_os_errors(place), tempfile.TemporaryDirectory(prefix="llmclf-") as scratch:
         for name in (TRAIN, VALIDATION):
             rows = _encode_split(corpus.splits[name], encoder, Path(scratch) / f"{name}.arrow")
             statistics[name] = _statistics(rows)

@@ -62,7 +62,9 @@ def check_has_learnt(subject: Subject, tmp: Path) -> None:
     """Otherwise the other checks could pass on a classifier that always says the same."""
     texts = [" ".join(words) for words in WORDS.values()] * 2
     answers = subject.classifier.predict(texts)
-    assert [name in answer for name, answer in zip([*WORDS] * 2, answers, strict=True)] == [True] * 6
+    assert [name in answer for name, answer in zip([*WORDS] * 2, answers, strict=True)] == [
+        True
+    ] * 6
 
 
 def check_batch_size_does_not_matter(subject: Subject, tmp: Path) -> None:
@@ -140,7 +142,9 @@ def check_predictions_follow_from_probabilities(subject: Subject, tmp: Path) -> 
             assert predicted == [names[int(row.argmax())]]
         else:
             thresholds = classifier.calibration.thresholds
-            assert predicted == [n for n, p, t in zip(names, row, thresholds, strict=True) if p >= t]
+            assert predicted == [
+                n for n, p, t in zip(names, row, thresholds, strict=True) if p >= t
+            ]
 
 
 def check_same_answer_twice(subject: Subject, tmp: Path) -> None:

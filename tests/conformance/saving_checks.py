@@ -116,7 +116,7 @@ def check_failed_save_leaves_the_old_one(subject: Subject, tmp: Path) -> None:
 
 def check_unwritable_place(subject: Subject, tmp: Path) -> None:
     (tmp / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write .*file/c"):
+    with pytest.raises(UserError, match=r"cannot write .*file/c"):
         subject.classifier.save(tmp / "file" / "c")
 
 
@@ -192,13 +192,10 @@ def check_damaged_files_are_refused(subject: Subject, tmp: Path) -> None:
 def check_damaged_header_is_refused(subject: Subject, tmp: Path) -> None:
     path = shutil.copytree(subject.path, tmp / "c")
     content = (path / HEADER).read_text("utf-8")
-    for key, value in json.loads(content).items():
+    for key in json.loads(content).keys() - {"fingerprint"}:  # that one is computed again
         rest = {k: v for k, v in json.loads(content).items() if k != key}
         (path / HEADER).write_text(json.dumps(rest), "utf-8")
-        if key != "fingerprint":
-            refused(path, str(path))
-        if isinstance(value, dict) and key not in ("files", "labels"):
-            change_header(path, **{key: value | {"no_such_setting": 1}})
+        refused(path, str(path))
     for broken in ("", "[]", content[:-30], "\ud800".encode("utf-8", "surrogatepass")):
         data = broken if isinstance(broken, bytes) else broken.encode()
         (path / HEADER).write_bytes(data)

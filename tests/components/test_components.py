@@ -1,0 +1,124 @@
+"""Each component on its own, in KFP's local runner: arguments in, artifacts and metadata out."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from kfp import local
+
+from components.evaluate.component import evaluate
+from components.finetune_head.component import finetune_head
+from components.ingest.component import ingest
+from components.register.component import register
+from components.tokenize.component import tokenize
+from llmclf_core.approaches import load_classifier
+from llmclf_core.artifacts import Corpus, Tokens
+from llmclf_core.config import (
+    BaseModelConfig,
+    EvaluateConfig,
+    HeadConfig,
+    IngestConfig,
+    LoraConfig,
+    RegisterConfig,
+    TokenizeConfig,
+    TrainingConfig,
+)
+from llmclf_core.evaluation.evaluation import Evaluation
+from llmclf_core.registry.register import Registration
+from tests.conftest import make_corpus
+
+
+def sent(config):
+    return config.model_dump(exclude_none=True)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, tiny_base):
+    """Every component once, each fed with what the one before wrote."""
+    root = tmp_path_factory.mktemp("components")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCLF_CACHE", str(root / "cache"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "out"))
+        base = sent(BaseModelConfig(source=str(tiny_base)))
+        corpus = ingest(settings=sent(IngestConfig(source=str(write_csv(root)))))
+        tokens = tokenize(
+            corpus=corpus.outputs["corpus"], base=base, settings=sent(TokenizeConfig(max_length=64))
+        )
+        trained = finetune_head(
+            tokens=tokens.outputs["tokens"],
+            base=base,
+            lora=sent(LoraConfig(rank=4)),
+            head=sent(HeadConfig()),
+            training=sent(TrainingConfig(epochs=1)),
+        )
+        evaluated = evaluate(
+            corpus=corpus.outputs["corpus"],
+            classifier=trained.outputs["classifier"],
+            settings=sent(EvaluateConfig(bootstrap=100)),
+        )
+        registered = register(
+            corpus=corpus.outputs["corpus"],
+            classifier=trained.outputs["classifier"],
+            evaluation=evaluated.outputs["evaluation"],
+            name="alone",
+            settings=sent(RegisterConfig(floor={"macro_f1": 1.01})),
+        )
+        yield (
+            corpus.outputs | tokens.outputs | trained.outputs | evaluated.outputs
+        ) | registered.outputs
+
+
+def write_csv(root):
+    corpus = make_corpus({"train": 30})
+    with (root / "data.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for row in corpus.splits["train"]:
+            writer.writerow([row["text"], corpus.labels.names[row["labels"][0]]])
+    return root / "data.csv"
+
+
+def test_ingest(outputs):
+    corpus = Corpus.load(Path(outputs["corpus"].path))
+    metadata = outputs["corpus"].metadata
+    assert metadata["train"] == len(corpus.splits["train"])
+    assert (metadata["labels"], metadata["task"]) == (3, "single")
+
+
+def test_tokenize(outputs):
+    tokens = Tokens.load(Path(outputs["tokens"].path))
+    assert set(tokens.splits) == {"train", "validation"}
+    assert outputs["tokens"].metadata["train_rows"] == tokens.statistics["train"]["rows"]
+
+
+def test_finetune_head(outputs):
+    classifier = load_classifier(Path(outputs["classifier"].path))
+    assert outputs["classifier"].metadata["fingerprint"] == classifier.fingerprint
+
+
+def test_evaluate_fills_what_the_kubeflow_page_shows(outputs):
+    evaluation = Evaluation.load(Path(outputs["evaluation"].path))
+    assert outputs["metrics"].metadata == pytest.approx(evaluation.metrics)
+    matrix = outputs["classification"].metadata["confusionMatrix"]
+    assert [s["displayName"] for s in matrix["annotationSpecs"]] == ["money", "music", "sport"]
+    assert [r["row"] for r in matrix["rows"]] == evaluation.confusion
+    page = Path(outputs["report"].path).read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+
+
+def test_register_says_why_it_refuses(outputs):
+    registration = Registration.load(Path(outputs["registration"].path))
+    assert registration.aliases == ["challenger"]
+    assert not registration.promoted
+    assert "macro_f1" in registration.reasons[0]
+
+
+def test_a_users_mistake_fails_the_step_with_one_line(tmp_path, capfd):
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+    with pytest.raises(RuntimeError, match="FAILURE"):
+        ingest(settings={"source": "/none.csv"})
+    printed = capfd.readouterr()
+    assert "error: /none.csv does not exist" in printed.out + printed.err
+    assert "Traceback" not in printed.out + printed.err

@@ -1,0 +1,79 @@
+"""kill -9 at random moments of the whole pipeline: it resumes, and ends with the same figures."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+from mlflow import MlflowClient
+
+from tests.pipelines.conftest import write_task
+
+KILLS = 10
+
+
+def start(task):
+    return subprocess.Popen(
+        task.command("run", "recipe.yaml"),
+        cwd=task.root,
+        env=task.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def summary(task):
+    latest = json.loads((task.root / "runs" / "latest.json").read_text())["run"]
+    return json.loads((task.root / "runs" / latest / "summary.json").read_text())
+
+
+def test_killed_at_ten_random_moments(tmp_path):
+    whole, broken = write_task(tmp_path / "whole"), write_task(tmp_path / "broken")
+    # The base's place is part of the settings, so both use one.
+    broken.recipe["base"] = whole.recipe["base"]
+    for task in (whole, broken):
+        task.write()
+    begun = time.monotonic()
+    assert start(whole).wait() == 0
+    duration = time.monotonic() - begun
+
+    seed = random.SystemRandom().randrange(2**32)
+    moments = random.Random(seed)
+    print(f"seed {seed}, unbroken run {duration:.0f} s")
+    killed = 0
+    while killed < KILLS:
+        process = start(broken)
+        try:
+            # Early kills only: a run must not come to its end before it was killed ten times.
+            process.wait(moments.uniform(0.5, 0.6 * duration))
+        except subprocess.TimeoutExpired:
+            kill(process)
+        killed += 1
+    assert start(broken).wait() == 0
+
+    expected, got = summary(whole), summary(broken)
+    assert got["classifier"] == expected["classifier"], f"seed {seed}"
+    assert got["metrics"] == expected["metrics"]
+    assert got["registration"]["version"] == "1"
+    assert_tracked_once(broken)
+
+
+def assert_tracked_once(task):
+    """One nested run, and every step's loss exactly once."""
+    client = MlflowClient(f"sqlite:///{task.root / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    nested = [r for r in runs if "test_macro_f1" in r.data.metrics and "lora.rank" in r.data.params]
+    assert len(nested) == 1
+    losses = client.get_metric_history(nested[0].info.run_id, "train_loss")
+    steps = [point.step for point in losses]
+    assert steps == list(range(1, len(steps) + 1))
+    assert nested[0].info.status == "FINISHED"

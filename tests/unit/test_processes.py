@@ -1,0 +1,34 @@
+import os
+import subprocess
+import sys
+
+import torch
+
+from llmclf_core.processes import device, is_main_process, on_cpu, process_state
+
+
+def test_alone():
+    assert process_state().num_processes == 1
+    assert is_main_process()
+    assert on_cpu() is not torch.cuda.is_available()
+    assert device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+SCRIPT = """
+from llmclf_core.processes import device, is_main_process, process_state
+state = process_state()
+print(state.process_index, state.num_processes, is_main_process(), device().type, flush=True)
+"""
+
+
+def test_one_of_two(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(SCRIPT)
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script)],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["0 2 True cpu", "1 2 False cpu"]
