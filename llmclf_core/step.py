@@ -17,6 +17,7 @@ ERROR_FILE = "LLMCLF_ERROR_FILE"
 
 _NOISY = (
     "httpx",
+    "httpx2",
     "urllib3",
     "filelock",
     "alembic",

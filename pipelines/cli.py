@@ -136,7 +136,6 @@ def predict(
 ) -> None:
     """Classify texts given here, or the rows of a file."""
     from llmclf_core.inference import predict_file
-
     from pipelines.latest import open_classifier
     from pipelines.show import show_predictions
 

@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
@@ -44,7 +42,7 @@ from llmclf_core.tokens.batching import Rows, pad
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import row_lengths
 from llmclf_core.training.cost import training_cost
-from llmclf_core.training.loop import LogMetrics, Loop, Task
+from llmclf_core.training.loop import Logits, LogMetrics, Loop, Task
 from llmclf_core.training.losses import balanced_weights, row_losses
 from llmclf_core.training.validation import validation_metrics
 
@@ -169,14 +167,13 @@ class _Job:
 
     def train(self, log_metrics: LogMetrics) -> HeadClassifier:
         model = self.build()
-        progress = Loop(
-            self.task(model), self.training, self.state / "checkpoint", log_metrics
-        ).run()
+        loop = Loop(self.task(model), self.training, self.state / "checkpoint", log_metrics)
+        progress, logits = loop.run()
         self.figures = training_cost(model, progress) | {
             "best_step": float(progress.best_step),
             f"best_validation_{self.training.metric}": progress.best_metric or 0.0,
         }
-        return self.classifier(model)
+        return self.classifier(model, logits)
 
     def build(self) -> HeadModel:
         """Backbone with a fresh adapter and head, from the seed alone."""
@@ -218,21 +215,16 @@ class _Job:
             logits = module(ids, mask)
             return row_losses(logits, truth, self.labels.task, self.training, weights).sum()
 
-        def validate() -> dict[str, float]:
-            return validation_metrics(
-                self.validation_logits(model), self.validation_truth, self.labels
+        def validate() -> tuple[dict[str, float], Logits]:
+            logits = batched_logits(
+                model, self.validation_ids, self.encoder.pad_id, len(self.labels), _EMBED_BATCH
             )
+            return validation_metrics(logits, self.validation_truth, self.labels), logits
 
         head = {f"head.{name}" for name, _ in model.head.named_parameters()}
         return Task(model, row_lengths(self.tokens.splits[TRAIN]), loss, validate, head)
 
-    def validation_logits(self, model: HeadModel) -> npt.NDArray[np.float32]:
-        return batched_logits(
-            model, self.validation_ids, self.encoder.pad_id, len(self.labels), _EMBED_BATCH
-        )
-
-    def classifier(self, model: HeadModel) -> HeadClassifier:
-        logits = self.validation_logits(model)
+    def classifier(self, model: HeadModel, validation_logits: Logits) -> HeadClassifier:
         return HeadClassifier(
             model,
             self.encoder,
@@ -240,7 +232,7 @@ class _Job:
             self.base,
             self.base_config,
             self.head,
-            fit_calibration(logits, self.validation_truth, self.labels),
+            fit_calibration(validation_logits, self.validation_truth, self.labels),
         )
 
     def lineage(self, tracker: Tracker) -> dict[str, Any]:

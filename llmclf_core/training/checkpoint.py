@@ -46,6 +46,14 @@ class Progress:
     stopped: bool = False
 
 
+@dataclass
+class Best:
+    """The best parameters so far, by name, and their validation logits (rows, n_labels)."""
+
+    parameters: dict[str, Tensor]
+    validation_logits: Tensor
+
+
 def trainable(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that train, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -67,7 +75,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
+    best: Best,
     progress: Progress,
 ) -> None:
     """Write everything that an exact continuation needs, the random state included.
@@ -76,7 +84,8 @@ def save_checkpoint(
         UserError: when the disk is full or the place cannot be written.
     """
     tensors = {f"model.{name}": p for name, p in copy_of(trainable(model)).items()}
-    tensors |= {f"best.{name}": p for name, p in best.items()}
+    tensors |= {f"best.{name}": p for name, p in best.parameters.items()}
+    tensors["best_logits"] = best.validation_logits
     optimizer_tensors, scalars = _flatten(optimizer.state_dict()["state"])
     tensors |= optimizer_tensors
     tensors["rng.cpu"] = torch.get_rng_state()
@@ -90,11 +99,11 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]]:
+) -> tuple[Progress, Best]:
     """Restore model, optimiser and random state.
 
     Returns:
-        The progress and the best parameters so far.
+        The progress, and the best so far.
 
     Raises:
         UserError: when the checkpoint is damaged.
@@ -117,7 +126,8 @@ def load_checkpoint(
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return Progress(**state["progress"]), _under("best.", tensors)
+    best = Best(_under("best.", tensors), tensors["best_logits"])
+    return Progress(**state["progress"]), best
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from llmclf_core.processes import on_cpu
 from llmclf_core.progress import Ticker
 from llmclf_core.tokens.batching import Rows, epoch_batches
 from llmclf_core.training.checkpoint import (
+    Best,
     Progress,
     copy_of,
     load_checkpoint,
@@ -35,6 +36,7 @@ from llmclf_core.training.schedule import rate_factor
 
 log = logging.getLogger(__name__)
 
+Logits = npt.NDArray[np.float32]
 LogMetrics = Callable[[dict[str, float], int], None]
 
 
@@ -47,15 +49,15 @@ class Task:
         lengths: tokens of each training row, (n,).
         loss: (module, row numbers) to the sum of the rows' losses, a scalar tensor. The module is
             ``model``, perhaps wrapped by Accelerate.
-        validate: metrics on the validation rows; has ``config.metric`` among them. Called in eval
-            mode.
+        validate: metrics on the validation rows, with ``config.metric`` among them, and the logits
+            they came from, float32, (rows, n_labels). Called in eval mode.
         head: names of trainable parameters that learn at ``head_learning_rate``.
     """
 
     model: nn.Module
     lengths: npt.NDArray[np.int64]
     loss: Callable[[nn.Module, Rows], Tensor]
-    validate: Callable[[], dict[str, float]]
+    validate: Callable[[], tuple[dict[str, float], Logits]]
     head: set[str] = field(default_factory=set)
 
 
@@ -84,14 +86,17 @@ class Loop:
         self.steps_per_epoch = math.ceil(len(task.lengths) / self.rows_per_step)
         self.total = self.steps_per_epoch * config.epochs
         self.progress = Progress()
-        self.best: dict[str, Tensor] = {}
+        self.best = Best({}, torch.empty(0))
 
     @property
     def processes(self) -> int:
         return int(self.accelerator.num_processes)
 
-    def run(self) -> Progress:
+    def run(self) -> tuple[Progress, Logits]:
         """Train, or go on with a broken training, and leave the best parameters in the model.
+
+        Returns:
+            How it went, and the validation logits of the best parameters.
 
         Raises:
             UserError: when the loss is not finite, or the checkpoint cannot be read or written.
@@ -99,9 +104,9 @@ class Loop:
         self._start_or_resume()
         with Ticker("train", self.total, self.progress.step) as ticker:
             self._train(ticker)
-        restore(self.task.model, self.best)
+        restore(self.task.model, self.best.parameters)
         self.task.model.eval()
-        return self.progress
+        return self.progress, self.best.validation_logits.numpy()
 
     def _train(self, ticker: Ticker) -> None:
         saved = begun = time.monotonic()
@@ -192,7 +197,7 @@ class Loop:
     def _evaluate(self) -> None:
         progress = self.progress
         self.task.model.eval()
-        metrics = self.task.validate()
+        metrics, logits = self.task.validate()
         metric = metrics[self.config.metric]
         progress.evaluated = progress.step
         progress.history.append({"step": progress.step} | metrics)
@@ -202,7 +207,8 @@ class Loop:
         )
         if progress.best_metric is None or metric > progress.best_metric:
             progress.best_metric, progress.best_step, progress.stale = metric, progress.step, 0
-            self.best = copy_of(trainable(self.task.model))
+            parameters = copy_of(trainable(self.task.model))
+            self.best = Best(parameters, torch.from_numpy(logits))
         else:
             progress.stale += 1
             patience = self.config.patience

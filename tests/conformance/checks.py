@@ -156,7 +156,7 @@ def check_same_answer_twice(subject: Subject, tmp: Path) -> None:
 def check_threads(subject: Subject, tmp: Path) -> None:
     """Eight threads at once answer as one after the other."""
     texts = some_texts(33)
-    requests = [texts[i % 30 : i % 30 + 1 + i % 4] for i in range(64)]
+    requests = [texts[i % 30 : i % 30 + 1 + i % 4] for i in range(40)]
     expected = [subject.classifier.predict_logits(r, batch_size=2) for r in requests]
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(lambda r: subject.classifier.predict_logits(r, batch_size=2), requests)

@@ -79,7 +79,12 @@ def test_mlflow_has_parent_nested_run_and_version(finished):
     assert {parent.info.status, nested.info.status} == {"FINISHED"}
     assert nested.data.params["lora.rank"] == "4"
     assert nested.data.metrics["test_macro_f1"] == pytest.approx(summary["metrics"]["macro_f1"])
-    for cost in ("trained_parameters", "train_seconds", "train_tokens_per_second", "peak_memory_mb"):
+    for cost in (
+        "trained_parameters",
+        "train_seconds",
+        "train_tokens_per_second",
+        "peak_memory_mb",
+    ):
         assert nested.data.metrics[cost] > 0
     losses = client.get_metric_history(nested.info.run_id, "train_loss")
     assert sorted(p.step for p in losses) == list(range(1, len(losses) + 1))
@@ -206,7 +211,9 @@ def test_unreachable_mlflow_loses_no_training(task):
     client = client_of(task)
     experiment = client.get_experiment_by_name("tiny")
     nested = [
-        r for r in client.search_runs([experiment.experiment_id]) if "test_macro_f1" in r.data.metrics
+        r
+        for r in client.search_runs([experiment.experiment_id])
+        if "test_macro_f1" in r.data.metrics
     ]
     assert len(nested) == 1
     losses = client.get_metric_history(nested[0].info.run_id, "train_loss")

@@ -28,9 +28,7 @@ def test_nothing_is_installed_at_run_time_and_all_run_in_one_image(task):
     spec = compiled(task, "--image", "registry.example/llmclf-python@sha256:" + "0" * 64)
     containers = [e["container"] for e in spec["deploymentSpec"]["executors"].values()]
     assert len(containers) == len(STEPS)
-    assert {c["image"] for c in containers} == {
-        "registry.example/llmclf-python@sha256:" + "0" * 64
-    }
+    assert {c["image"] for c in containers} == {"registry.example/llmclf-python@sha256:" + "0" * 64}
     assert "pip install" not in str([c["command"] for c in containers])
 
 

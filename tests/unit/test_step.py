@@ -16,7 +16,8 @@ from llmclf_core.errors import UserError
 from llmclf_core.step import step
 with step("ingest"):
     logging.getLogger("llmclf_core.x").info("working")
-    logging.getLogger("urllib3").info("noise")
+    for name in ("urllib3", "httpx", "httpx2"):
+        logging.getLogger(name).info("noise")
     logging.getLogger("urllib3").warning("trouble")
     {body}
 """

@@ -1,0 +1,91 @@
+"""The demo as a user runs it: time, figures, and what a second run, another seed and NF4 change.
+
+    python benchmarks/demo.py [--folder DIR] [--output benchmarks/results/demo.json]
+
+Runs that have ended are kept in the folder, so a broken benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+VARIANTS: dict[str, list[str]] = {
+    "first": [],
+    "second (steps reused)": [],
+    "nf4": ["--quantization", "nf4"],
+    "other seed": ["--seed", "1"],
+}
+KEPT = ("macro_f1", "micro_f1", "accuracy", "log_loss", "calibration_error")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmclf-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*_llmclf(), "fetch", "smollm2", "bbc"], check=True)
+    result = {
+        "command": "python benchmarks/demo.py",
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
+        "versions": {n: version(n) for n in ("torch", "transformers", "peft", "kfp", "mlflow")},
+        "runs": {name: _variant(name, options, folder) for name, options in VARIANTS.items()},
+    }
+    print(json.dumps(result, indent=2))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+def _llmclf() -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli"]
+
+
+def _variant(name: str, options: list[str], folder: Path) -> dict[str, Any]:
+    kept = folder / f"{name.split()[0]}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text("utf-8")))
+    recipe = Path(__file__).parents[1] / "pipelines" / "recipes" / "demo.yaml"
+    begun = time.monotonic()
+    command = [*_llmclf(), "run", str(recipe), "--runs", str(folder / "runs"), *options]
+    subprocess.run(command, check=True)
+    measured = {"seconds": round(time.monotonic() - begun, 1)} | _summary(folder / "runs")
+    kept.write_text(json.dumps(measured), "utf-8")
+    return measured
+
+
+def _summary(runs: Path) -> dict[str, Any]:
+    latest = json.loads((runs / "latest.json").read_text("utf-8"))["run"]
+    summary = json.loads((runs / latest / "summary.json").read_text("utf-8"))
+    return {
+        "quantization": summary["quantization"],
+        "seed": summary["seed"],
+        "test_rows": summary["test_rows"],
+        "metrics": {name: round(summary["metrics"][name], 4) for name in KEPT},
+        "macro_f1_interval": [round(v, 4) for v in summary["intervals"]["macro_f1"]],
+        "version": summary["registration"]["version"],
+        "aliases": summary["registration"]["aliases"],
+        "classifier": summary["classifier"],
+    }
+
+
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
