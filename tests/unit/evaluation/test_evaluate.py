@@ -84,7 +84,8 @@ def test_json_is_plain_and_has_no_nan(judged, tmp_path):
 
 def test_from_directories_to_a_directory(judged, tmp_path, monkeypatch):
     corpus, classifier = judged
-    monkeypatch.setitem(APPROACHES, "table", TableClassifier)
+    where = f"{TableClassifier.__module__}:{TableClassifier.__name__}"
+    monkeypatch.setitem(APPROACHES, "table", where)
     corpus.save(tmp_path / "corpus")
     classifier.save(tmp_path / "classifier")
     args = (tmp_path / "classifier", tmp_path / "corpus", CONFIG, tmp_path / "out")
