@@ -14,8 +14,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmclf_core.artifacts import atomic_directory
 from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory
 from llmclf_core.paths import cache_dir, file_sha256
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import yaml
 
 from llmclf_core import __version__
 from llmclf_core.errors import UserError, exit_on_user_error
-from llmclf_core.step import set_up_logging
+from llmclf_core.steps.process import set_up_logging
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -18,15 +18,15 @@ from typing import Any
 from kfp import local
 
 from llmclf_core import __version__
-from llmclf_core.artifacts import write_json
 from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
+from llmclf_core.files import write_json
 from llmclf_core.paths import expand, fingerprint
 from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
-from llmclf_core.step import ERROR_FILE
+from llmclf_core.steps.process import ERROR_FILE
 from pipelines.console import quiet
 from pipelines.pipeline import arguments, classify
 from pipelines.store import prepare_store

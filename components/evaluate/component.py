@@ -34,8 +34,8 @@ def evaluate(
     from pathlib import Path
 
     from llmclf_core.config import EvaluateConfig, parse
-    from llmclf_core.evaluation.step import evaluate_and_track
-    from llmclf_core.step import step
+    from llmclf_core.steps.evaluate import evaluate_and_track
+    from llmclf_core.steps.process import step
 
     with step("evaluate"):
         result = evaluate_and_track(

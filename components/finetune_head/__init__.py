@@ -1,1 +1,1 @@
-"""See README.md."""
+"""The `finetune_head` component."""

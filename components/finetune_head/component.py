@@ -29,7 +29,6 @@ def finetune_head(
     """
     from pathlib import Path
 
-    from llmclf_core.approaches.finetune_head import finetune_head
     from llmclf_core.config import (
         BaseModelConfig,
         HeadConfig,
@@ -37,7 +36,8 @@ def finetune_head(
         TrainingConfig,
         parse,
     )
-    from llmclf_core.step import step
+    from llmclf_core.steps.finetune_head import finetune_head
+    from llmclf_core.steps.process import step
 
     with step("finetune-head"):
         result = finetune_head(

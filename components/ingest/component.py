@@ -22,7 +22,7 @@ def ingest(corpus: Output[Dataset], settings: Dict[str, Any], source_version: st
 
     from llmclf_core.config import IngestConfig, parse
     from llmclf_core.corpus import ingest
-    from llmclf_core.step import step
+    from llmclf_core.steps.process import step
 
     with step("ingest"):
         result = ingest(parse(IngestConfig, settings, "ingest"), Path(corpus.path))

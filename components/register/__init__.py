@@ -1,1 +1,1 @@
-"""See README.md."""
+"""The `register` component."""

@@ -31,7 +31,7 @@ def register(
 
     from llmclf_core.config import RegisterConfig, parse
     from llmclf_core.registry.register import register
-    from llmclf_core.step import step
+    from llmclf_core.steps.process import step
 
     with step("register"):
         result = register(

@@ -1,1 +1,1 @@
-"""See README.md."""
+"""The `tokenize` component."""

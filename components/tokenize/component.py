@@ -23,7 +23,7 @@ def tokenize(
     from pathlib import Path
 
     from llmclf_core.config import BaseModelConfig, TokenizeConfig, parse
-    from llmclf_core.step import step
+    from llmclf_core.steps.process import step
     from llmclf_core.tokens.tokenize import tokenize
 
     with step("tokenize"):

@@ -6,8 +6,8 @@ import importlib
 from pathlib import Path
 
 from llmclf_core.approaches.base import HEADER, Calibration, Classifier
-from llmclf_core.artifacts import read_json
 from llmclf_core.errors import UserError
+from llmclf_core.files import read_json
 
 APPROACHES = {"head": "llmclf_core.approaches.head:HeadClassifier"}
 """Where each approach's classifier is defined. Imported on demand: whoever only reads figures does

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from llmclf_core.artifacts import (
+from llmclf_core.errors import UserError
+from llmclf_core.files import (
     atomic_directory,
     explain_header,
     parse_json,
@@ -20,7 +21,6 @@ from llmclf_core.artifacts import (
     stamp,
     write_json,
 )
-from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.paths import file_sha256
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmclf_core.artifacts import Corpus, atomic_directory, load_split
+from llmclf_core.artifacts import Corpus
 from llmclf_core.config import IngestConfig
 from llmclf_core.corpus import report
 from llmclf_core.corpus.checks import (
@@ -22,6 +22,7 @@ from llmclf_core.corpus.splitting import assign
 from llmclf_core.corpus.thinning import thin
 from llmclf_core.corpus.write import write_splits
 from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory, load_split
 from llmclf_core.labels import LabelSpace
 from llmclf_core.paths import fingerprint
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from llmclf_core.artifacts import CORPUS_FEATURES, SPLITS, save_split
+from llmclf_core.artifacts import CORPUS_FEATURES, SPLITS
 from llmclf_core.corpus.rows import Array, Mask, Rows
 from llmclf_core.corpus.spool import Spool
+from llmclf_core.files import save_split
 from llmclf_core.paths import fingerprint
 from llmclf_core.progress import Ticker
 

@@ -29,6 +29,7 @@ from llmclf_core.evaluation.metrics import (
 )
 from llmclf_core.evaluation.mistakes import worst_mistakes
 from llmclf_core.evaluation.predict import predict_rows
+from llmclf_core.evaluation.report import render
 from llmclf_core.labels import LabelSpace
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def evaluate(
     corpus = Corpus.load(corpus_path)
     classifier = load_classifier(classifier_path)
     evaluation = evaluate_classifier(classifier, corpus, config)
-    evaluation.save(output)
+    evaluation.save(output, render(evaluation))
     return evaluation
 
 

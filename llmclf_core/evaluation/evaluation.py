@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from llmclf_core.artifacts import Predictions, atomic_directory, read_json, stamp, write_json
+from llmclf_core.artifacts import Predictions
 from llmclf_core.evaluation.calibration import Bin
 from llmclf_core.evaluation.metrics import Curve, LabelRow
 from llmclf_core.evaluation.mistakes import Mistake
-from llmclf_core.evaluation.report import render
+from llmclf_core.files import atomic_directory, read_json, stamp, write_json
 
 HEADER = "evaluation.json"
 REPORT = "report.html"
@@ -76,8 +76,12 @@ class Evaluation:
             "classifier": self.predictions.classifier,
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, page: str = "") -> None:
         """Write figures, predictions and the HTML report as one directory, atomically.
+
+        Args:
+            path: the directory.
+            page: the report, as :func:`llmclf_core.evaluation.report.render` makes it.
 
         Raises:
             UserError: when the place cannot be written.
@@ -85,7 +89,7 @@ class Evaluation:
         with atomic_directory(path) as draft:
             self.predictions.write_files(draft)
             write_json(draft / HEADER, stamp("evaluation") | self.to_json())
-            (draft / REPORT).write_text(render(self), "utf-8")
+            (draft / REPORT).write_text(page, "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:

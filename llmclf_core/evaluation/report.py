@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.evaluation.metrics import Curve
 from llmclf_core.evaluation.plots import curve_svg, reliability_svg
-
-if TYPE_CHECKING:
-    from llmclf_core.evaluation.evaluation import Evaluation
 
 MAX_MATRIX = 20
 """With more labels the matrix is left out and only the commonest confusions are listed."""

@@ -34,9 +34,9 @@ from transformers import (
     GgufConfig,
 )
 
-from llmclf_core.artifacts import atomic_directory
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory
 from llmclf_core.paths import cache_dir, expand, file_sha256
 from llmclf_core.processes import device
 

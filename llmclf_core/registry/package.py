@@ -20,7 +20,7 @@ from mlflow.types.schema import Array, Map
 
 import llmclf_core
 from llmclf_core.approaches.base import HEADER
-from llmclf_core.artifacts import read_json
+from llmclf_core.files import read_json
 from llmclf_core.labels import Task
 from llmclf_core.registry.journal import JOURNAL
 from llmclf_core.registry.lineage import versions

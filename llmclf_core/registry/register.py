@@ -13,10 +13,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from llmclf_core.approaches.base import HEADER
-from llmclf_core.artifacts import read_json, stamp, write_json
 from llmclf_core.config import RegisterConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluation import Evaluation
+from llmclf_core.files import read_json, stamp, write_json
 from llmclf_core.registry.champion import champion_on, keep_predictions
 from llmclf_core.registry.client import http_limits, require_reachable, tracking_uri, unreachable
 from llmclf_core.registry.gate import GateResult, check_floor, judge

@@ -14,15 +14,10 @@ import numpy as np
 import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
-from llmclf_core.artifacts import (
-    TRAIN,
-    VALIDATION,
-    Corpus,
-    Tokens,
-    atomic_directory,
-)
+from llmclf_core.artifacts import TRAIN, VALIDATION, Corpus, Tokens
 from llmclf_core.config import BaseModelConfig, TokenizeConfig
 from llmclf_core.errors import UserError, explain_os_errors
+from llmclf_core.files import atomic_directory
 from llmclf_core.models.base import Base, context_length, resolve
 from llmclf_core.paths import cache_dir, fingerprint
 from llmclf_core.tokens.encode import Encoder

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmclf_core.artifacts import atomic_directory
 from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmclf_core.approaches import Classifier
-from llmclf_core.approaches.finetune_head import finetune_head
 from llmclf_core.config import (
     BaseModelConfig,
     HeadConfig,
@@ -15,6 +14,7 @@ from llmclf_core.config import (
     TokenizeConfig,
     TrainingConfig,
 )
+from llmclf_core.steps.finetune_head import finetune_head
 from llmclf_core.tokens.tokenize import tokenize
 
 

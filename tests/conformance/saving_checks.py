@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from llmclf_core.approaches import Calibration, Classifier, load_classifier
 from llmclf_core.approaches.base import HEADER, LINEAGE
-from llmclf_core.artifacts import SCHEMA_VERSION
 from llmclf_core.errors import UserError
+from llmclf_core.files import SCHEMA_VERSION
 from tests.conformance.checks import Check, some_texts
 from tests.conformance.factories import Subject
 

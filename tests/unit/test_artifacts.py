@@ -8,18 +8,9 @@ import datasets
 import numpy as np
 import pytest
 
-from llmclf_core.artifacts import (
-    SCHEMA_VERSION,
-    Corpus,
-    Predictions,
-    Tokens,
-    load_split,
-    read_json,
-    save_split,
-    stamp,
-    write_json,
-)
+from llmclf_core.artifacts import Corpus, Predictions, Tokens
 from llmclf_core.errors import UserError
+from llmclf_core.files import SCHEMA_VERSION, load_split, read_json, save_split, stamp, write_json
 from llmclf_core.labels import LabelSpace
 from tests.conftest import make_corpus
 

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llmclf_core.artifacts import Corpus, atomic_directory, write_json
+from llmclf_core.artifacts import Corpus
 from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory, write_json
 from tests.conftest import make_corpus
 
 
@@ -67,7 +68,7 @@ def test_failure_leaves_the_previous_directory(tmp_path, error):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from llmclf_core.artifacts import atomic_directory
+from llmclf_core.files import atomic_directory
 with atomic_directory(Path(sys.argv[1])) as draft:
     (draft / "file").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -140,7 +141,7 @@ def test_place_below_a_file(tmp_path):
 AS_NOBODY = """
 import os
 from pathlib import Path
-from llmclf_core.artifacts import atomic_directory
+from llmclf_core.files import atomic_directory
 from llmclf_core.errors import exit_on_user_error
 if os.geteuid() == 0:  # root may write anywhere
     os.setuid(65534)

@@ -72,7 +72,7 @@ def test_no_last_line_after_a_failure(clock, lines):
 
 SCRIPT = """
 import time
-from llmclf_core.step import set_up_logging
+from llmclf_core.steps.process import set_up_logging
 set_up_logging()
 from llmclf_core.progress import Ticker
 with Ticker("train", 3) as ticker:

@@ -57,7 +57,7 @@ def test_figures_before_calibration_are_those_at_temperature_one(judged):
 
 def test_saved_and_loaded_evaluation_is_the_same(judged, tmp_path):
     result = evaluate_classifier(judged[1], judged[0], CONFIG)
-    result.save(tmp_path / "out")
+    result.save(tmp_path / "out", "<!doctype html>")
     loaded = Evaluation.load(tmp_path / "out")
     assert loaded.to_json() == result.to_json()
     for kept in (loaded.predictions, Predictions.load(tmp_path / "out")):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llmclf_core.approaches.finetune_head import finetune_head
 from llmclf_core.config import (
     BaseModelConfig,
     HeadConfig,
@@ -19,6 +18,7 @@ from llmclf_core.config import (
     TrainingConfig,
 )
 from llmclf_core.errors import UserError
+from llmclf_core.steps.finetune_head import finetune_head
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training import loop
 
@@ -204,7 +204,7 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
             n: t.clone() for n, t in loop.copy_of(loop.trainable(self.task.model)).items()
         }
 
-    monkeypatch.setattr("llmclf_core.approaches.finetune_head.validation_metrics", validate)
+    monkeypatch.setattr("llmclf_core.steps.finetune_head.validation_metrics", validate)
     monkeypatch.setattr(loop.Loop, "_evaluate", remember)
     classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=9, patience=2)
     assert sorted(kept) == [0, 9, 18, 27, 36]  # 0.8 and 0.7 were two stale validations
@@ -214,7 +214,7 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
 
 def test_loss_that_is_not_finite(tokens_path, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "llmclf_core.approaches.finetune_head.row_losses",
+        "llmclf_core.steps.finetune_head.row_losses",
         lambda logits, *_: logits.sum(1) * torch.nan,
     )
     with pytest.raises(UserError, match=r"training loss became nan at step 1; lower training"):

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from llmclf_core.approaches.finetune_head import finetune_head
 from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig, TrainingConfig
+from llmclf_core.steps.finetune_head import finetune_head
 
 if __name__ == "__main__":
     tokens, base, output, accumulation = sys.argv[1:]

@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from llmclf_core.errors import UserError
-from llmclf_core.step import ERROR_FILE, step
+from llmclf_core.steps.process import ERROR_FILE, step
 
 SCRIPT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="[KFP Executor] %(message)s")
 from llmclf_core.errors import UserError
-from llmclf_core.step import step
+from llmclf_core.steps.process import step
 with step("ingest"):
     logging.getLogger("llmclf_core.x").info("working")
     for name in ("urllib3", "httpx", "httpx2"):

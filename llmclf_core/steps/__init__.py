@@ -1,0 +1,1 @@
+"""The pipeline steps that put several rooms to work, and what surrounds every step."""
