@@ -229,7 +229,8 @@ class TrainingConfig(Section):
     patience: int = Field(default=2, ge=0)
     """Stop after this many validations without a better metric; 0: never."""
     metric: Literal["macro_f1", "micro_f1"] = "macro_f1"
-    """Validation metric that chooses the best checkpoint and stops early."""
+    """Validation metric that chooses the best checkpoint and stops early; equal ones are told apart
+    by the validation loss."""
     checkpoint_seconds: NonNegative = 60.0
     """At most this much training is lost when the process is killed; 0 saves after every step."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -26,14 +29,22 @@ def download_classifier(model_uri: str, tracking_uri: str) -> Path:
         UserError: when there is no such model, or the store cannot be used.
     """
     try:
-        return Path(
-            download_artifacts(
-                f"{model_uri}/artifacts/classifier",
-                tracking_uri=tracking_uri,
-                registry_uri=tracking_uri,
-            )
-        )
+        with _stores_at(tracking_uri):
+            return Path(download_artifacts(f"{model_uri}/artifacts/classifier"))
     except (MlflowException, OSError) as error:
         raise UserError(
             f"cannot fetch {model_uri} from MLflow at {redact(tracking_uri)}: {short_reason(error)}"
         ) from None
+
+
+@contextmanager
+def _stores_at(uri: str) -> Iterator[None]:
+    """MLflow resolves ``models:/`` by its global stores only, whatever the arguments say."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])

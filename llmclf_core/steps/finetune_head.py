@@ -171,7 +171,7 @@ class _Job:
         progress, logits = loop.run()
         self.figures = training_cost(model, progress) | {
             "best_step": float(progress.best_step),
-            f"best_validation_{self.training.metric}": progress.best_metric or 0.0,
+            f"best_validation_{self.training.metric}": (progress.best_score or (0.0,))[0],
         }
         return self.classifier(model, logits)
 
@@ -222,7 +222,14 @@ class _Job:
             return validation_metrics(logits, self.validation_truth, self.labels), logits
 
         head = {f"head.{name}" for name, _ in model.head.named_parameters()}
-        return Task(model, row_lengths(self.tokens.splits[TRAIN]), loss, validate, head)
+        return Task(
+            model,
+            row_lengths(self.tokens.splits[TRAIN]),
+            loss,
+            validate,
+            warm=self.head.init == "frozen",
+            head=head,
+        )
 
     def classifier(self, model: HeadModel, validation_logits: Logits) -> HeadClassifier:
         return HeadClassifier(

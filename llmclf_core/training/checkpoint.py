@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ class Progress:
     Attributes:
         step: optimiser steps done.
         best_step: the step of the best validation so far.
-        best_metric: its metric, or None before the first validation.
+        best_score: its metric and negative loss, or None before the first validation.
         stale: validations since then.
-        evaluated: the last step that was validated, so that a resumed run does not repeat it.
         seconds: training time so far, over all attempts.
         tokens: real tokens trained on so far (no padding).
         history: one entry a validation.
@@ -37,9 +37,8 @@ class Progress:
 
     step: int = 0
     best_step: int = 0
-    best_metric: float | None = None
+    best_score: Sequence[float] | None = None
     stale: int = 0
-    evaluated: int = -1
     seconds: float = 0.0
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)

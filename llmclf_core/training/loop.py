@@ -49,8 +49,9 @@ class Task:
         lengths: tokens of each training row, (n,).
         loss: (module, row numbers) to the sum of the rows' losses, a scalar tensor. The module is
             ``model``, perhaps wrapped by Accelerate.
-        validate: metrics on the validation rows, with ``config.metric`` among them, and the logits
-            they came from, float32, (rows, n_labels). Called in eval mode.
+        validate: metrics on the validation rows, ``config.metric`` and ``loss`` among them, and the
+            logits they came from, float32, (rows, n_labels). Called in eval mode.
+        warm: the untrained start already predicts, so it is validated and may be the best.
         head: names of trainable parameters that learn at ``head_learning_rate``.
     """
 
@@ -58,6 +59,7 @@ class Task:
     lengths: npt.NDArray[np.int64]
     loss: Callable[[nn.Module, Rows], Tensor]
     validate: Callable[[], tuple[dict[str, float], Logits]]
+    warm: bool = False
     head: set[str] = field(default_factory=set)
 
 
@@ -131,10 +133,10 @@ class Loop:
                 self.checkpoint, self.task.model, self.optimizer
             )
             log.info("resuming at step %d of %d", self.progress.step, self.total)
-        if self.progress.evaluated < 0:
-            # The untrained start counts: a head that begins from frozen embeddings may be best.
+            return
+        if self.task.warm:
             self._evaluate()
-            self._save()
+        self._save()
 
     def _steps(self) -> Iterator[list[Rows]]:
         """The remaining optimiser steps, each a list of this process's batches."""
@@ -199,14 +201,15 @@ class Loop:
         self.task.model.eval()
         metrics, logits = self.task.validate()
         metric = metrics[self.config.metric]
-        progress.evaluated = progress.step
         progress.history.append({"step": progress.step} | metrics)
         self.log_metrics({f"validation_{k}": v for k, v in metrics.items()}, progress.step)
         log.info(
             "step %d/%d: validation %s %.4f", progress.step, self.total, self.config.metric, metric
         )
-        if progress.best_metric is None or metric > progress.best_metric:
-            progress.best_metric, progress.best_step, progress.stale = metric, progress.step, 0
+        # F1 on few rows is coarse: among equals the lower loss is the better model.
+        score = (metric, -metrics["loss"])
+        if progress.best_score is None or score > tuple(progress.best_score):
+            progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
             parameters = copy_of(trainable(self.task.model))
             self.best = Best(parameters, torch.from_numpy(logits))
         else:

@@ -2,9 +2,11 @@
 
 import csv
 from pathlib import Path
+from typing import Any, Dict, NamedTuple
 
 import pytest
-from kfp import local
+from kfp import dsl, local
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Metrics, Model
 
 from components.evaluate.component import evaluate
 from components.finetune_head.component import finetune_head
@@ -13,61 +15,68 @@ from components.register.component import register
 from components.tokenize.component import tokenize
 from llmclf_core.approaches import load_classifier
 from llmclf_core.artifacts import Corpus, Tokens
-from llmclf_core.config import (
-    BaseModelConfig,
-    EvaluateConfig,
-    HeadConfig,
-    IngestConfig,
-    LoraConfig,
-    RegisterConfig,
-    TokenizeConfig,
-    TrainingConfig,
-)
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.registry.register import Registration
 from tests.conftest import make_corpus
 
 
-def sent(config):
-    return config.model_dump(exclude_none=True)
+class Outputs(NamedTuple):
+    """Everything that any of the components writes."""
+
+    corpus: Dataset
+    tokens: Dataset
+    classifier: Model
+    evaluation: Artifact
+    metrics: Metrics
+    classification: ClassificationMetrics
+    report: HTML
+    registration: Artifact
+
+
+@dsl.pipeline(name="every-component")
+def every_component(
+    source: Dict[str, Any], base: Dict[str, Any], settings: Dict[str, Any], floor: Dict[str, Any]
+) -> Outputs:
+    """The components, each fed with what the one before wrote; nothing of ours around them."""
+    corpus = ingest(settings=source).outputs["corpus"]
+    tokens = tokenize(corpus=corpus, base=base, settings={"max_length": 64}).outputs["tokens"]
+    classifier = finetune_head(
+        tokens=tokens, base=base, lora={"rank": 4}, head={}, training=settings
+    ).outputs["classifier"]
+    judged = evaluate(corpus=corpus, classifier=classifier, settings={"bootstrap": 100}).outputs
+    registered = register(
+        corpus=corpus,
+        classifier=classifier,
+        evaluation=judged["evaluation"],
+        name="alone",
+        settings=floor,
+    )
+    return Outputs(
+        corpus=corpus,
+        tokens=tokens,
+        classifier=classifier,
+        evaluation=judged["evaluation"],
+        metrics=judged["metrics"],
+        classification=judged["classification"],
+        report=judged["report"],
+        registration=registered.outputs["registration"],
+    )
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory, tiny_base):
-    """Every component once, each fed with what the one before wrote."""
     root = tmp_path_factory.mktemp("components")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMCLF_CACHE", str(root / "cache"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.setenv("OMP_NUM_THREADS", "1")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "out"))
-        base = sent(BaseModelConfig(source=str(tiny_base)))
-        corpus = ingest(settings=sent(IngestConfig(source=str(write_csv(root)))))
-        tokens = tokenize(
-            corpus=corpus.outputs["corpus"], base=base, settings=sent(TokenizeConfig(max_length=64))
-        )
-        trained = finetune_head(
-            tokens=tokens.outputs["tokens"],
-            base=base,
-            lora=sent(LoraConfig(rank=4)),
-            head=sent(HeadConfig()),
-            training=sent(TrainingConfig(epochs=1)),
-        )
-        evaluated = evaluate(
-            corpus=corpus.outputs["corpus"],
-            classifier=trained.outputs["classifier"],
-            settings=sent(EvaluateConfig(bootstrap=100)),
-        )
-        registered = register(
-            corpus=corpus.outputs["corpus"],
-            classifier=trained.outputs["classifier"],
-            evaluation=evaluated.outputs["evaluation"],
-            name="alone",
-            settings=sent(RegisterConfig(floor={"macro_f1": 1.01})),
-        )
-        yield (
-            corpus.outputs | tokens.outputs | trained.outputs | evaluated.outputs
-        ) | registered.outputs
+        yield every_component(
+            source={"source": str(write_csv(root))},
+            base={"source": str(tiny_base)},
+            settings={"epochs": 1},
+            floor={"floor": {"macro_f1": 1.01}},
+        ).outputs
 
 
 def write_csv(root):

@@ -157,15 +157,15 @@ def test_unwritable_output_says_so_and_leaves_nothing(judged, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_failed_report_leaves_the_previous_evaluation(judged, tmp_path, monkeypatch):
+def test_killed_save_leaves_the_previous_evaluation(judged, tmp_path, monkeypatch):
     result = evaluate_classifier(judged[1], judged[0], CONFIG)
     result.save(tmp_path / "out")
     before = (tmp_path / "out/evaluation.json").read_bytes()
 
-    def killed(_):
+    def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llmclf_core.evaluation.evaluation.render", killed)
+    monkeypatch.setattr("llmclf_core.evaluation.evaluation.write_json", killed)
     result.metrics["macro_f1"] = -1.0
     with pytest.raises(KeyboardInterrupt):
         result.save(tmp_path / "out")

@@ -189,7 +189,7 @@ def test_damaged_checkpoint_says_so(tokens_path, tiny_base, tmp_path, monkeypatc
 def test_best_checkpoint_is_kept_and_training_stops_early(
     tokens_path, tiny_base, tmp_path, monkeypatch
 ):
-    scores = iter([0.1, 0.5, 0.9, 0.8, 0.7, 0.99])
+    scores = iter([0.5, 0.9, 0.8, 0.7, 0.99])
     kept = {}
 
     def validate(logits, truth, labels):
@@ -207,9 +207,29 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
     monkeypatch.setattr("llmclf_core.steps.finetune_head.validation_metrics", validate)
     monkeypatch.setattr(loop.Loop, "_evaluate", remember)
     classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=9, patience=2)
-    assert sorted(kept) == [0, 9, 18, 27, 36]  # 0.8 and 0.7 were two stale validations
+    assert sorted(kept) == [9, 18, 27, 36]  # 0.8 and 0.7 were two stale validations
     for name, parameter in loop.trainable(classifier.model).items():
         assert torch.equal(parameter.detach(), kept[18][name])
+
+
+def test_equal_metrics_are_told_apart_by_the_loss(tokens_path, tiny_base, tmp_path, monkeypatch):
+    losses = iter([0.4, 0.3, 0.35])
+
+    def validate(logits, truth, labels):
+        return {"macro_f1": 0.9, "micro_f1": 0.9, "loss": next(losses)}
+
+    monkeypatch.setattr("llmclf_core.steps.finetune_head.validation_metrics", validate)
+    stopped = []
+    run = loop.Loop.run
+
+    def remember(self):
+        result = run(self)
+        stopped.append(self.progress)
+        return result
+
+    monkeypatch.setattr(loop.Loop, "run", remember)
+    train(tokens_path, tiny_base, tmp_path / "c", epochs=3, patience=0)
+    assert stopped[0].best_step == 18
 
 
 def test_loss_that_is_not_finite(tokens_path, tiny_base, tmp_path, monkeypatch):
