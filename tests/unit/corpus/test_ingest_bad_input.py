@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import datasets
@@ -447,20 +445,6 @@ def test_a_failure_leaves_the_previous_corpus(run):
         run(_with(4, text=""), id="id")
     data = before.splits["train"].cache_files[0]["filename"]
     assert Corpus.load(Path(data).parents[1]).fingerprint == before.fingerprint
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    done = subprocess.run(mount, capture_output=True, text=True) if os.geteuid() == 0 else None
-    if done is None or done.returncode:
-        why = done.stderr.strip() if done else "not root"
-        pytest.skip(f"a small file system needs root and the right to mount ({why})")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.mark.parametrize("near", [True, False])
