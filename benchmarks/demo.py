@@ -1,4 +1,4 @@
-"""The demo as a user runs it: time, figures, and what a second run, another seed and NF4 change.
+"""The demo as a user runs it: time, figures, and what a second run and NF4 change.
 
     python benchmarks/demo.py [--folder DIR] [--output benchmarks/results/demo.json]
 
@@ -23,7 +23,6 @@ VARIANTS: dict[str, list[str]] = {
     "first": [],
     "second (steps reused)": [],
     "nf4": ["--quantization", "nf4"],
-    "other seed": ["--seed", "1"],
 }
 KEPT = ("macro_f1", "micro_f1", "accuracy", "log_loss", "calibration_error")
 

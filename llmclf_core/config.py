@@ -18,6 +18,9 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names that MLflow and file systems take as they are."""
+
 SourceFormat = Literal[
     "auto", "csv", "tsv", "jsonl", "parquet", "arrow", "hub", "saved", "folder", "wipo", "hupd"
 ]
@@ -252,7 +255,7 @@ class EvaluateConfig(Section):
 class RegisterConfig(Section):
     """The registered model and the gate in front of it."""
 
-    name: str | None = None
+    name: str | None = Field(default=None, max_length=100, pattern=NAME)
     """Registered model. Unset: the recipe's name."""
     floor: dict[str, float] = {}
     """Least values of test metrics (``{macro_f1: 0.8}``)."""
@@ -272,7 +275,7 @@ class TrackingConfig(Section):
 class Recipe(Section):
     """Everything one pipeline execution needs."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(max_length=100, pattern=NAME)
     """The task. Names the MLflow experiment and the registered model."""
     ingest: IngestConfig
     base: BaseModelConfig

@@ -110,7 +110,10 @@ def _parsed(settings: list[str] | None) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"--set {item}: write it as section.setting=value")
-        parsed[key] = yaml.safe_load(value)
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parsed[key] = value  # a lone sign, such as a delimiter
     return parsed
 
 

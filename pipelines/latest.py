@@ -9,7 +9,7 @@ from pathlib import Path
 from llmclf_core.approaches import Classifier, load_classifier
 from llmclf_core.errors import UserError
 from llmclf_core.registry.download import download_classifier
-from pipelines.store import store_uri
+from pipelines.store import existing_store
 
 
 def open_classifier(model: str | None, runs: Path, base: str | None) -> Classifier:
@@ -27,7 +27,7 @@ def open_classifier(model: str | None, runs: Path, base: str | None) -> Classifi
         model = _latest(runs)
     if "://" not in model and not model.startswith(("models:/", "runs:/")):
         return load_classifier(Path(model), base)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or store_uri(runs)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or existing_store(runs)
     return load_classifier(download_classifier(model, uri), base)
 
 
@@ -39,4 +39,6 @@ def _latest(runs: Path) -> str:
         raise UserError(
             f"no finished run in {runs}; name a model: --model models:/NAME@champion"
         ) from None
-    return str(summary["registration"]["model_uri"])
+    # The very classifier lies on this disk; the registry is asked only when it was moved away.
+    own = summary["artifacts"]["classifier"]
+    return str(own if Path(own).exists() else summary["registration"]["model_uri"])

@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from typing import Any
 
 from kfp import local
 
-from llmclf_core import __version__
+import llmclf_core
 from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
 from llmclf_core.files import write_json
-from llmclf_core.paths import expand, fingerprint
+from llmclf_core.paths import expand, file_sha256, fingerprint
 from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
@@ -86,15 +86,26 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
         pipeline_root=str(directory / "artifacts"),
         workspace_root=str(directory / "workspace"),
         enable_caching=True,
-        cache_root=str(runs / ".cache" / f"steps-{__version__}"),
+        cache_root=str(runs / ".cache" / f"steps-{_code_version()}"),
     )
     try:
-        with quiet(directory / "log.txt"), warnings.catch_warnings():
+        versions = source_version(recipe.ingest), files_version([recipe.base.source])
+        with (
+            explain_os_errors(directory),
+            quiet(directory / "log.txt"),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", "Task .* have no effect in the current local runner")
-            outputs = classify(**arguments(recipe, source_version(recipe.ingest))).outputs
+            outputs = classify(**arguments(recipe, *versions)).outputs
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
+
+
+def _code_version() -> str:
+    """KFP's cache sees the thin components only; what they call may have changed all the same."""
+    root = Path(llmclf_core.__file__).parent
+    return fingerprint([file_sha256(file) for file in sorted(root.rglob("*.py"))])
 
 
 def _failure(directory: Path, error: Exception) -> str:
@@ -133,6 +144,11 @@ def source_version(config: IngestConfig) -> str:
     A hub dataset has none here; pin its ``revision``.
     """
     sources = config.source.values() if isinstance(config.source, dict) else [config.source]
+    return files_version(sources)
+
+
+def files_version(sources: Iterable[str]) -> str:
+    """A fingerprint of the names, sizes and times of files, or of all files in directories."""
     found = []
     for source in sources:
         path = expand(source)

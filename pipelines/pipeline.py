@@ -34,6 +34,7 @@ def classify(
     evaluate: Dict[str, Any],
     registry: Dict[str, Any],
     source_version: str = "",
+    base_version: str = "",
 ) -> Outputs:
     """Train a head classifier on a labelled text collection and register it.
 
@@ -48,12 +49,13 @@ def classify(
         evaluate: Figures on the test rows.
         registry: Registered model and gate.
         source_version: Changes when the source's content does.
+        base_version: Changes when the base model's files do.
     """
     corpus = ingest_component(settings=ingest, source_version=source_version).set_display_name(
         "Ingest"
     )
     tokens = tokenize_component(
-        corpus=corpus.outputs["corpus"], base=base, settings=tokenize
+        corpus=corpus.outputs["corpus"], base=base, settings=tokenize, base_version=base_version
     ).set_display_name("Tokenize")
     trained = finetune_head_component(
         tokens=tokens.outputs["tokens"], base=base, lora=lora, head=head, training=training
@@ -80,11 +82,12 @@ def classify(
     )
 
 
-def arguments(recipe: Recipe, source_version: str = "") -> dict[str, Any]:
+def arguments(recipe: Recipe, source_version: str = "", base_version: str = "") -> dict[str, Any]:
     """The pipeline's arguments for a recipe."""
     # Kubeflow has no null. No setting that may be None has another default, so none is lost.
     sections = recipe.model_dump(include=set(SECTIONS), exclude_none=True)
-    return {"name": recipe.name, "source_version": source_version} | sections
+    versions = {"source_version": source_version, "base_version": base_version}
+    return {"name": recipe.name} | versions | sections
 
 
 SECTIONS = ("ingest", "base", "tokenize", "lora", "head", "training", "evaluate", "registry")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,15 +78,25 @@ def _next_steps(finished: Finished, runs: Path) -> list[str]:
     lines += [f"          {reason}" for reason in registered["reasons"]]
     own = [] if runs == Path("runs") else ["--runs", str(runs)]
     store = summary["tracking_uri"]
-    ui = f"mlflow ui --backend-store-uri {shlex.quote(store)}" if "sqlite" in store else store
+    ui = [_program("mlflow"), "ui", "--backend-store-uri", store]
+    mlflow = shlex.join(ui) if store.startswith("sqlite:") else store
     lines += [
         f"report:   {summary['report']}",
         f"summary:  {finished.directory / 'summary.json'}",
-        f"MLflow:   {ui}",
-        f"classify: {shlex.join(['llmclf', 'predict', *own, 'a text of your own'])}",
+        f"MLflow:   {mlflow}",
+        f"classify: {shlex.join([_program('llmclf'), 'predict', *own, 'a text of your own'])}",
         f"took:     {summary['seconds']:.0f} s",
     ]
     return lines
+
+
+def _program(name: str) -> str:
+    """How a program of this environment is called from a shell in which nothing is activated."""
+    place = Path(sys.executable).parent / name
+    if shutil.which(name) == str(place) or not place.exists():
+        return name
+    inside = place.is_relative_to(Path.cwd())
+    return str(place.relative_to(Path.cwd()) if inside else place)
 
 
 def show_predictions(

@@ -15,6 +15,20 @@ def store_uri(runs: Path) -> str:
     return f"sqlite:///{runs.absolute() / 'mlflow.db'}"
 
 
+def existing_store(runs: Path) -> str:
+    """Tracking URI of the embedded store in ``runs``.
+
+    Raises:
+        UserError: when there is none.
+    """
+    if not (runs / "mlflow.db").exists():
+        raise UserError(
+            f"no MLflow store in {runs}; set MLFLOW_TRACKING_URI, or name the runs directory with "
+            "--runs"
+        )
+    return store_uri(runs)
+
+
 def prepare_store(runs: Path, experiment: str) -> str:
     """Create the store and the experiment, artifacts beside the database.
 

@@ -10,7 +10,11 @@ from components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def tokenize(
-    corpus: Input[Dataset], tokens: Output[Dataset], base: Dict[str, Any], settings: Dict[str, Any]
+    corpus: Input[Dataset],
+    tokens: Output[Dataset],
+    base: Dict[str, Any],
+    settings: Dict[str, Any],
+    base_version: str = "",
 ):
     """Turn the training and validation texts into token ids (never the test texts).
 
@@ -19,6 +23,8 @@ def tokenize(
         tokens: Arrow token ids with the tokenizer, its settings and truncation statistics.
         base: The recipe's `base` section; the base model's tokenizer is used.
         settings: The recipe's `tokenize` section.
+        base_version: Changes when the base model's files do, so that nothing made with the former
+            ones is reused.
     """
     from pathlib import Path
 
@@ -33,6 +39,7 @@ def tokenize(
             parse(TokenizeConfig, settings, "tokenize"),
             Path(tokens.path),
         )
+    tokens.metadata["base_version"] = base_version
     tokens.metadata.update(
         {f"{s}_{k}": v for s, stats in result.statistics.items() for k, v in stats.items()}
     )

@@ -20,6 +20,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -107,7 +108,7 @@ def _download(source: str, revision: str | None) -> Path:
         raise UserError(
             f"{where} is gated: accept its licence on the hub and set HF_TOKEN in the environment"
         ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise UserError(f"{where}: not found on the hub, nor a local directory") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise UserError(
@@ -139,9 +140,12 @@ def _convert_gguf(path: Path, output: Path) -> None:
         gguf_file=path.name,
         dtype=torch.float32,
         quantization_config=GgufConfig(dequantize=True),
+        trust_remote_code=False,
     )
     model.save_pretrained(output)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(output)
+    AutoTokenizer.from_pretrained(
+        path.parent, gguf_file=path.name, trust_remote_code=False
+    ).save_pretrained(output)
 
 
 def _weights_fingerprint(directory: Path) -> str:
@@ -157,7 +161,10 @@ def _weights_fingerprint(directory: Path) -> str:
             "(pickled weights are not loaded)"
         )
     digest = hashlib.sha256()
-    config = json.loads((directory / "config.json").read_text("utf-8"))
+    try:
+        config = json.loads((directory / "config.json").read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"base model {directory}: config.json is broken ({error})") from None
     kept = {key: value for key, value in config.items() if key not in _VOLATILE}
     digest.update(json.dumps(kept, sort_keys=True).encode())
     for file in files:
@@ -214,7 +221,9 @@ def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> An
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        model = AutoModel.from_pretrained(base.directory, use_safetensors=True, **options)
+        model = AutoModel.from_pretrained(
+            base.directory, use_safetensors=True, trust_remote_code=False, **options
+        )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise UserError(f"cannot load base model {base.source}: {error}") from None
     except Exception as error:
@@ -229,6 +238,14 @@ def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> An
 
 
 def context_length(base: Base) -> int:
-    """Most tokens that the base model was made for."""
-    config = AutoConfig.from_pretrained(base.directory).get_text_config()
+    """Most tokens that the base model was made for.
+
+    Raises:
+        UserError: for a model that transformers does not know.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base.directory, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"cannot load base model {base.source}: {error}") from None
+    config = config.get_text_config()
     return int(getattr(config, "max_position_embeddings", 1 << 30))

@@ -11,7 +11,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from llmclf_core.errors import UserError
-from llmclf_core.registry.client import short_reason
+from llmclf_core.registry.client import http_limits, require_reachable, short_reason
 from llmclf_core.registry.redact import redact
 
 
@@ -29,7 +29,8 @@ def download_classifier(model_uri: str, tracking_uri: str) -> Path:
         UserError: when there is no such model, or the store cannot be used.
     """
     try:
-        with _stores_at(tracking_uri):
+        with http_limits(timeout=10, retries=2), _stores_at(tracking_uri):
+            require_reachable(tracking_uri, "Nothing was changed.")
             return Path(download_artifacts(f"{model_uri}/artifacts/classifier"))
     except (MlflowException, OSError) as error:
         raise UserError(

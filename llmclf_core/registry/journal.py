@@ -67,7 +67,7 @@ def read_journal(path: Path) -> list[Entry]:
         raise UserError(f"cannot read the tracking journal {path}: {error.strerror}") from None
     whole = text[: text.rfind("\n") + 1]
     try:
-        entries = [json.loads(line) for line in whole.splitlines()]
+        entries = [json.loads(line) for line in whole.split("\n")[:-1]]
     except ValueError:
         raise UserError(
             f"the tracking journal {path} is damaged; what MLflow already has is not affected: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from llmclf_core import __version__
@@ -49,6 +50,7 @@ from llmclf_core.training.validation import validation_metrics
 log = logging.getLogger(__name__)
 
 _EMBED_BATCH = 16
+_KEPT_SECONDS = 7 * 24 * 3600
 
 
 def finetune_head(
@@ -87,7 +89,7 @@ def finetune_head(
         with job.tracker() as tracker, system_metrics(tracker):
             classifier = job.train_and_track(tracker)
             classifier.save(output, {JOURNAL: job.journal})
-        shutil.rmtree(job.state, ignore_errors=True)
+        job.tidy()
     return classifier
 
 
@@ -99,9 +101,16 @@ def _exclusive(state: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
-    with FileLock(state.with_suffix(".lock")):
-        state.mkdir(parents=True, exist_ok=True)  # the one before may have removed it
+    lock = FileLock(state.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        log.info("another process is at this very training: waiting for it, to use its result")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class _Job:
@@ -241,6 +250,18 @@ class _Job:
             self.head,
             fit_calibration(validation_logits, self.validation_truth, self.labels),
         )
+
+    def tidy(self) -> None:
+        """Drop what a finished training no longer needs, and finished ones of long ago.
+
+        The last checkpoint stays for a while: whoever asks for this very training again (a step
+        that was killed before its runner took note, a copy of the same data) gets it at once.
+        """
+        for file in self.state.glob("embeddings-*.npy"):
+            file.unlink()
+        for other in self.state.parent.iterdir():
+            if other != self.state and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     def lineage(self, tracker: Tracker) -> dict[str, Any]:
         return collect(

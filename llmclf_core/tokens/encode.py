@@ -86,7 +86,7 @@ def _clean(texts: Sequence[str]) -> list[str]:
 
 def _load(directory: Path) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare ones
         raise UserError(f"cannot load the tokenizer in {directory}: {error}") from error
     if not tokenizer.is_fast:

@@ -153,7 +153,7 @@ def row_lengths(rows: datasets.Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def copy_tokenizer(source: Path, output: Path) -> None:
     """Copy the tokenizer's own files (no weights, no model configuration)."""
-    AutoTokenizer.from_pretrained(source).save_pretrained(output)
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(output)
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -68,6 +68,23 @@ def test_killed_at_ten_random_moments(tmp_path):
     assert_tracked_once(broken)
 
 
+@pytest.mark.timeout(1200)
+def test_only_the_command_is_killed_and_its_step_goes_on(tmp_path):
+    """The step is an orphan then; the next run waits for it and uses what it has trained."""
+    task = write_task(tmp_path)
+    task.write()
+    process = start(task)
+    training = task.root / "cache" / "training"
+    while not list(training.glob("*/tracking.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert start(task).wait() == 0
+    assert len(list(training.glob("*/"))) == 1
+    assert_tracked_once(task)
+
+
 def assert_tracked_once(task):
     """One nested run, and every step's loss exactly once."""
     client = MlflowClient(f"sqlite:///{task.root / 'runs' / 'mlflow.db'}")

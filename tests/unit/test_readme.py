@@ -15,7 +15,7 @@ def result(name):
     return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("run", ["first", "second (steps reused)", "nf4", "other seed"])
+@pytest.mark.parametrize("run", ["first", "second (steps reused)", "nf4"])
 def test_demo_table(run):
     measured = result("demo")["runs"][run]
     low, high = measured["macro_f1_interval"]
@@ -34,7 +34,6 @@ def test_demo_keeps_its_promises():
     assert runs["first"]["test_rows"] >= 400
     assert all(run["metrics"]["macro_f1"] >= 0.93 for run in runs.values())
     assert runs["second (steps reused)"]["classifier"] == runs["first"]["classifier"]
-    assert runs["other seed"]["classifier"] != runs["first"]["classifier"]
 
 
 def test_ingest_figures():

@@ -1,6 +1,7 @@
 """The loop on the tiny model: what changes, what must not, resumption, several processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from llmclf_core.config import (
     TrainingConfig,
 )
 from llmclf_core.errors import UserError
+from llmclf_core.paths import cache_dir
 from llmclf_core.steps.finetune_head import finetune_head
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training import loop
@@ -45,6 +47,11 @@ def train(tokens_path, tiny_base, output, **options):
         TrainingConfig(**training),
         output,
     )
+
+
+def forget_finished_trainings():
+    """Else the same settings get the finished training, and nothing is compared."""
+    shutil.rmtree(cache_dir() / "training")
 
 
 def weights(path):
@@ -125,6 +132,7 @@ def test_learns(tokens_path, tiny_base, tmp_path):
 def test_same_seed_same_weights_other_seed_other_weights(tokens_path, tiny_base, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train(tokens_path, tiny_base, tmp_path / name, seed=seed)
+        forget_finished_trainings()
     assert_equal_weights(tmp_path / "a", tmp_path / "b")
     with pytest.raises(AssertionError):
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
@@ -149,6 +157,7 @@ def test_resumed_training_ends_with_the_same_weights(
 ):
     options = {"head": {"pooling": "mean", "init": "frozen"}, "patience": 0}
     train(tokens_path, tiny_base, tmp_path / "whole", **options)
+    forget_finished_trainings()
     plain = loop.Loop._step
 
     def killed_at(self, batches):
@@ -167,9 +176,25 @@ def test_resumed_training_ends_with_the_same_weights(
     assert_equal_weights(tmp_path / "whole", tmp_path / "broken")
 
 
-def test_finished_training_leaves_no_state(tokens_path, tiny_base, tmp_path, own_cache):
-    train(tokens_path, tiny_base, tmp_path / "c")
-    assert not list((own_cache / "training").glob("*/*"))
+def test_finished_training_is_there_at_once(tokens_path, tiny_base, tmp_path, monkeypatch):
+    options = {"head": {"pooling": "mean", "init": "frozen"}}
+    train(tokens_path, tiny_base, tmp_path / "first", **options)
+
+    def step(self, batches):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(loop.Loop, "_step", step)
+    train(tokens_path, tiny_base, tmp_path / "second", **options)
+    assert_equal_weights(tmp_path / "first", tmp_path / "second")
+
+
+def test_finished_training_of_long_ago_is_dropped(tokens_path, tiny_base, tmp_path, own_cache):
+    train(tokens_path, tiny_base, tmp_path / "a", seed=0)
+    (old,) = (own_cache / "training").glob("*/")
+    os.utime(old, (0, 0))
+    train(tokens_path, tiny_base, tmp_path / "b", seed=1)
+    assert not old.exists()
+    assert len(list((own_cache / "training").glob("*/"))) == 1
 
 
 def test_damaged_checkpoint_says_so(tokens_path, tiny_base, tmp_path, monkeypatch, own_cache):
