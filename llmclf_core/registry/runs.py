@@ -31,6 +31,10 @@ from llmclf_core.registry.redact import redact
 log = logging.getLogger(__name__)
 
 
+EXECUTION_TAG = "llmclf.execution"
+"""On a nested run: the pipeline execution that it belongs to."""
+
+
 def pipeline_run() -> str | None:
     """``LLMCLF_PIPELINE_RUN``: the id of the pipeline execution that this process belongs to."""
     return os.environ.get(PIPELINE_RUN) or None
@@ -59,12 +63,38 @@ def open_run(client: MlflowClient, head: Entry) -> tuple[Run, bool]:
 
     def create() -> Run:
         tags = {RUN_KEY_TAG: head["run_key"]}
-        if execution := head["pipeline_run"]:
-            parent = ensure_parent(client, experiment, execution)
-            tags |= {MLFLOW_PARENT_RUN_ID: parent, "llmclf.execution": execution}
+        if execution := pipeline_run() or head["pipeline_run"]:
+            tags |= _parent_tags(client, experiment, execution)
         return client.create_run(experiment, head["time"], tags, head["name"])
 
-    return find_or_create_run(client, experiment, (RUN_KEY_TAG, head["run_key"]), create)
+    key = (RUN_KEY_TAG, head["run_key"])
+    run, created = find_or_create_run(client, experiment, key, create)
+    if not created:
+        _adopt(client, experiment, run)
+    return run, created
+
+
+def _parent_tags(client: MlflowClient, experiment: str, execution: str) -> dict[str, str]:
+    parent = ensure_parent(client, experiment, execution)
+    return {MLFLOW_PARENT_RUN_ID: parent, EXECUTION_TAG: execution}
+
+
+def _adopt(client: MlflowClient, experiment: str, run: Run) -> None:
+    """A training whose execution was killed belongs to the one that goes on with it.
+
+    The former parent ends as KILLED. Should it live after all, it sets its own status at its end.
+    """
+    execution, tags = pipeline_run(), run.data.tags
+    if execution is None or tags.get(EXECUTION_TAG) == execution:
+        return
+    former = tags.get(MLFLOW_PARENT_RUN_ID)
+    status = client.get_run(former).info.status if former else None
+    if status == "FINISHED":
+        return
+    for name, value in _parent_tags(client, experiment, execution).items():
+        client.set_tag(run.info.run_id, name, value)
+    if status == "RUNNING":
+        client.set_terminated(former, "KILLED")
 
 
 def ensure_parent(

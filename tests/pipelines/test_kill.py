@@ -96,3 +96,5 @@ def assert_tracked_once(task):
     steps = [point.step for point in losses]
     assert steps == list(range(1, len(steps) + 1))
     assert nested[0].info.status == "FINISHED"
+    parent = client.get_run(nested[0].data.tags["mlflow.parentRunId"])
+    assert parent.info.status == "FINISHED"

@@ -113,3 +113,28 @@ def test_executions_do_not_mix(store, tmp_path, monkeypatch):
     for execution in ("one", "two"):
         parent = store.get_run(run_of(store, execution).data.tags["mlflow.parentRunId"])
         assert parent.data.tags["llmclf.pipeline_run"] == execution
+
+
+@pytest.mark.parametrize(
+    ("former", "belongs_to", "ends"),
+    [("RUNNING", "second", "KILLED"), ("FAILED", "second", "FAILED"), ("FINISHED", "first", None)],
+)
+def test_run_of_a_killed_execution_moves_to_the_next(
+    store, tmp_path, monkeypatch, former, belongs_to, ends
+):
+    journal = tmp_path / "journal.jsonl"
+    client = store
+    monkeypatch.setenv("LLMCLF_PIPELINE_RUN", "first")
+    with Tracker.open(journal, run_key="training", name="training") as tracker:
+        tracker.metrics({"loss": 1.0}, 0)
+    first = run_of(store, "training").data.tags["mlflow.parentRunId"]
+    if former != "RUNNING":
+        client.set_terminated(first, former)
+    monkeypatch.setenv("LLMCLF_PIPELINE_RUN", "second")
+    with Tracker.open(journal, run_key="training", name="training") as tracker:
+        tracker.metrics({"loss": 0.5}, 1)
+    run = run_of(store, "training")
+    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.data.tags["llmclf.pipeline_run"] == belongs_to
+    assert run.data.tags["llmclf.execution"] == belongs_to
+    assert client.get_run(first).info.status == (ends or "FINISHED")
