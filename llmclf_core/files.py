@@ -45,6 +45,13 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def recover(path: Path) -> None:
+    """Bring back the directory that a replacement killed half-way had moved aside, if any."""
+    aside = sorted(path.parent.glob(f".{path.name}.*.old"), key=lambda p: p.stat().st_mtime_ns)
+    if aside and not path.exists():
+        os.rename(aside[-1], path)
+
+
 def _replace(draft: Path, path: Path) -> None:
     """Rename the draft; several processes may do so at the same time, and the last one wins."""
     for _ in range(_ATTEMPTS):

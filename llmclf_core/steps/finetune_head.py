@@ -27,6 +27,7 @@ from llmclf_core.config import (
 )
 from llmclf_core.errors import explain_os_errors
 from llmclf_core.evaluation.calibrate import fit_calibration
+from llmclf_core.files import recover
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import Base, compute_dtype, load_backbone, resolve
 from llmclf_core.models.embed import pooled_embeddings
@@ -49,6 +50,7 @@ from llmclf_core.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint"
 _EMBED_BATCH = 16
 _KEPT_SECONDS = 7 * 24 * 3600
 
@@ -84,6 +86,7 @@ def finetune_head(
     base_config = base_config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     job = _Job(tokens, base, base_config, lora, head, training)
     with _exclusive(job.state):
+        process_state().wait_for_everyone()  # the main process may have brought back a checkpoint
         if not is_main_process():
             return job.train(lambda metrics, step: None)
         with job.tracker() as tracker, system_metrics(tracker):
@@ -107,6 +110,7 @@ def _exclusive(state: Path) -> Iterator[None]:
     except Timeout:
         log.info("another process is at this very training: waiting for it, to use its result")
         lock.acquire()
+    recover(state / CHECKPOINT)
     try:
         yield
     finally:
@@ -176,7 +180,7 @@ class _Job:
 
     def train(self, log_metrics: LogMetrics) -> HeadClassifier:
         model = self.build()
-        loop = Loop(self.task(model), self.training, self.state / "checkpoint", log_metrics)
+        loop = Loop(self.task(model), self.training, self.state / CHECKPOINT, log_metrics)
         progress, logits = loop.run()
         self.figures = training_cost(model, progress) | {
             "best_step": float(progress.best_step),
@@ -195,7 +199,7 @@ class _Job:
         head = ClassificationHead(hidden_size(backbone), len(self.labels), self.head).to(device())
         adapted = add_adapter(backbone, self.lora, self.base.source)
         model = HeadModel(adapted, head)
-        if self.head.init == "frozen" and not (self.state / "checkpoint").exists():
+        if self.head.init == "frozen" and not (self.state / CHECKPOINT).exists():
             self._start_from_frozen(model)
         return model
 

@@ -176,6 +176,22 @@ def test_resumed_training_ends_with_the_same_weights(
     assert_equal_weights(tmp_path / "whole", tmp_path / "broken")
 
 
+def test_checkpoint_that_a_kill_left_aside_is_used(
+    tokens_path, tiny_base, tmp_path, monkeypatch, own_cache
+):
+    """As it lies after a kill between the two renames of a replacement."""
+    train(tokens_path, tiny_base, tmp_path / "first")
+    (checkpoint,) = (own_cache / "training").glob("*/checkpoint")
+    checkpoint.rename(checkpoint.with_name(".checkpoint.0123abcd.old"))
+
+    def step(self, batches):
+        raise AssertionError("started over")
+
+    monkeypatch.setattr(loop.Loop, "_step", step)
+    train(tokens_path, tiny_base, tmp_path / "second")
+    assert_equal_weights(tmp_path / "first", tmp_path / "second")
+
+
 def test_finished_training_is_there_at_once(tokens_path, tiny_base, tmp_path, monkeypatch):
     options = {"head": {"pooling": "mean", "init": "frozen"}}
     train(tokens_path, tiny_base, tmp_path / "first", **options)
