@@ -118,6 +118,9 @@ def test_predict_by_alias_prints_label_and_probability(finished):
     best = classifier.predict_proba(["match goal team player"])[0]
     assert done.stdout.startswith(classifier.predict(["match goal team player"])[0][0] + "\t")
     assert f"{best.max():.4f}" in done.stdout
+    done = task.llmclf("predict", "--model", "models:/none/1", "x")
+    assert done.returncode == 2
+    assert "cannot fetch models:/none/1" in done.stderr
 
 
 def test_second_run_reuses_and_another_seed_trains(finished):
@@ -182,7 +185,7 @@ def test_multi_label_with_nf4(tmp_path):
         (["run", "recipe.yaml", "--runs", "data.csv/x"], "cannot write"),
         (["predict"], "give either texts, or --input together with --output"),
         (["predict", "x", "--runs", "none"], "no finished run in none"),
-        (["predict", "x", "--model", "models:/none/1"], "cannot fetch models:/none/1"),
+        (["predict", "x", "--model", "models:/none/1"], "no MLflow store in runs"),
         (["predict", "x", "--model", "data.csv"], "cannot read data.csv"),
         (["replay", "none.jsonl"], "cannot read the tracking journal none.jsonl"),
         (["fetch", "none"], "no asset none; there are smollm2, bbc"),
