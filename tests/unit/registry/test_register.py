@@ -1,17 +1,20 @@
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
+import mlflow
 import mlflow.pyfunc
 import pandas as pd
 import pytest
 
 from llmclf_core.approaches import load_classifier
 from llmclf_core.artifacts import Corpus
-from llmclf_core.config import EvaluateConfig, RegisterConfig
+from llmclf_core.config import EvaluateConfig, RegisterConfig, parse
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluate import evaluate_classifier
+from llmclf_core.registry.download import download_classifier
 from llmclf_core.registry.journal import JOURNAL
 from llmclf_core.registry.package import CLASSIFIER
 from llmclf_core.registry.register import Registration, register
@@ -222,9 +225,18 @@ def test_name_in_the_settings_wins(submit, good):
     assert submit(good, name="other").model_uri == "models:/other/1"
 
 
-def test_name_that_mlflow_does_not_take_is_one_clear_message(submit, good):
-    with pytest.raises(UserError, match=r"cannot be used: MlflowException: .*name"):
-        submit(good, name="a/b:c")
+def test_name_that_mlflow_does_not_take_is_refused_in_the_settings():
+    with pytest.raises(UserError, match=r"registry: invalid settings\n  name: "):
+        parse(RegisterConfig, {"name": "a/b:c"}, "registry")
+
+
+def test_download_leaves_the_process_its_stores(submit, good, tmp_path, monkeypatch):
+    uri = submit(good).model_uri
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    path = download_classifier(uri, store)
+    assert (path / "classifier.json").exists()
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/other.db"
 
 
 def test_no_store_is_refused(tmp_path, good, corpus_path):
