@@ -71,6 +71,7 @@ def open_run(client: MlflowClient, head: Entry) -> tuple[Run, bool]:
     run, created = find_or_create_run(client, experiment, key, create)
     if not created:
         _adopt(client, experiment, run)
+        run = client.get_run(run.info.run_id)
     return run, created
 
 
