@@ -7,6 +7,7 @@ from torch import nn
 
 from llmclf_core.training.checkpoint import Progress
 from llmclf_core.training.cost import peak_memory_bytes, training_cost
+from tests.conftest import missing_service
 
 
 def test_figures():
@@ -25,8 +26,9 @@ def test_no_time_spent():
     assert cost["train_tokens_per_second"] == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_is_in_bytes():
+    if sys.platform != "linux":
+        missing_service("peak memory is checked against /proc, which this system does not have")
     with open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith("VmHWM"))
     assert peak_memory_bytes() == pytest.approx(int(line.split()[1]) * 1024, rel=0.02)
