@@ -65,7 +65,9 @@ def run(
     quantization: Annotated[Quantization | None, typer.Option(help="Of the base.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Training seed.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Training seed; repeat for several.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: training.patience=3.")
     ] = None,
@@ -83,7 +85,7 @@ def run(
     given = {
         "name": name, "ingest.source": data, "ingest.text": text or None, "base.source": base,
         "base.quantization": quantization and quantization.value, "training.epochs": epochs,
-        "tokenize.max_length": max_length, "training.seed": seed,
+        "tokenize.max_length": max_length, "seeds": seed or None,
     }  # fmt: skip
     overrides = {k: v for k, v in given.items() if v is not None} | columns | _parsed(settings)
     if recipe is None and data is None:

@@ -168,7 +168,7 @@ def _summary(
         "seconds": round(seconds, 1),
         "base": recipe.base.source,
         "quantization": recipe.base.quantization,
-        "seed": recipe.training.seed,
+        "seed": recipe.seeds[0],
         "corpus": evaluation.predictions.corpus,
         "classifier": evaluation.predictions.classifier,
         "test_rows": evaluation.rows,

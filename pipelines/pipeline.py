@@ -33,6 +33,7 @@ def classify(
     training: Dict[str, Any],
     evaluate: Dict[str, Any],
     registry: Dict[str, Any],
+    seed: int = 0,
     source_version: str = "",
     base_version: str = "",
 ) -> Outputs:
@@ -45,9 +46,10 @@ def classify(
         tokenize: Truncation.
         lora: Adapter.
         head: Pooling and head.
-        training: Training loop; its seed is the training seed.
+        training: Training loop.
         evaluate: Figures on the test rows.
         registry: Registered model and gate.
+        seed: Of everything random in training.
         source_version: Changes when the source's content does.
         base_version: Changes when the base model's files do.
     """
@@ -58,7 +60,12 @@ def classify(
         corpus=corpus.outputs["corpus"], base=base, settings=tokenize, base_version=base_version
     ).set_display_name("Tokenize")
     trained = finetune_head_component(
-        tokens=tokens.outputs["tokens"], base=base, lora=lora, head=head, training=training
+        tokens=tokens.outputs["tokens"],
+        base=base,
+        lora=lora,
+        head=head,
+        training=training,
+        seed=seed,
     ).set_display_name("Fine-tune head")
     evaluated = evaluate_component(
         corpus=corpus.outputs["corpus"],
@@ -87,7 +94,7 @@ def arguments(recipe: Recipe, source_version: str = "", base_version: str = "") 
     # Kubeflow has no null. No setting that may be None has another default, so none is lost.
     sections = recipe.model_dump(include=set(SECTIONS), exclude_none=True)
     versions = {"source_version": source_version, "base_version": base_version}
-    return {"name": recipe.name} | versions | sections
+    return {"name": recipe.name, "seed": recipe.seeds[0]} | versions | sections
 
 
 SECTIONS = ("ingest", "base", "tokenize", "lora", "head", "training", "evaluate", "registry")

@@ -16,6 +16,7 @@ def finetune_head(
     lora: Dict[str, Any],
     head: Dict[str, Any],
     training: Dict[str, Any],
+    seed: int = 0,
 ):
     """Fine-tune a classification head and a LoRA adapter on a frozen LLM.
 
@@ -26,6 +27,7 @@ def finetune_head(
         lora: The recipe's `lora` section.
         head: The recipe's `head` section: pooling, layers, initialisation.
         training: The recipe's `training` section.
+        seed: Of everything random.
     """
     from pathlib import Path
 
@@ -47,6 +49,7 @@ def finetune_head(
             parse(HeadConfig, head, "head"),
             parse(TrainingConfig, training, "training"),
             Path(classifier.path),
+            int(seed),
         )
     classifier.metadata.update(
         approach=result.approach, fingerprint=result.fingerprint, base=result.base.source

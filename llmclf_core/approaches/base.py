@@ -82,6 +82,13 @@ class Classifier(ABC):
     approach needs to rebuild itself, hashes of its files), ``lineage.json`` (where it came from,
     not part of its fingerprint) and the approach's own weight files, as safetensors. No pickle, and
     never a copy of the base model.
+
+    Attributes:
+        labels: the label space.
+        calibration: how logits become probabilities and decisions.
+        lineage: where it came from.
+        cost: what its training cost, by name (``train_seconds``, ``trained_parameters``, …).
+        validation: figures on the validation rows, by name.
     """
 
     approach: ClassVar[str]
@@ -90,6 +97,8 @@ class Classifier(ABC):
         self.labels = labels
         self.calibration = calibration or Calibration.none(len(labels))
         self.lineage: dict[str, Any] = {}
+        self.cost: dict[str, float] = {}
+        self.validation: dict[str, float] = {}
 
     @abstractmethod
     def predict_logits(self, texts: Sequence[str], batch_size: int = 16) -> npt.NDArray[np.float32]:
@@ -138,7 +147,8 @@ class Classifier(ABC):
             header = self._write(draft)
             header["files"] = _hashes(draft)
             write_json(draft / HEADER, stamp("classifier") | self.header() | header)
-            write_json(draft / LINEAGE, self.lineage)
+            history = {"cost": self.cost, "validation": self.validation}
+            write_json(draft / LINEAGE, self.lineage | history)
             for name, file in (extra or {}).items():
                 shutil.copyfile(file, draft / name)
 
@@ -168,6 +178,8 @@ class Classifier(ABC):
             classifier.calibration = Calibration(header["temperature"], tuple(header["thresholds"]))
         if (path / LINEAGE).exists():
             classifier.lineage = parse_json(path / LINEAGE, "classifier")
+            classifier.cost = classifier.lineage.pop("cost", {})
+            classifier.validation = classifier.lineage.pop("validation", {})
         return classifier
 
 

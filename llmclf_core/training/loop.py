@@ -71,15 +71,21 @@ class Loop:
     """
 
     def __init__(
-        self, task: Task, config: TrainingConfig, checkpoint: Path, log_metrics: LogMetrics
+        self,
+        task: Task,
+        config: TrainingConfig,
+        seed: int,
+        checkpoint: Path,
+        log_metrics: LogMetrics,
     ) -> None:
         """Args:
         task: what to train.
         config: how.
+        seed: of the order of the rows.
         checkpoint: directory of the resumable state; its parent must be writable.
         log_metrics: called with (metrics, step) as they come.
         """
-        self.task, self.config, self.checkpoint = task, config, checkpoint
+        self.task, self.config, self.seed, self.checkpoint = task, config, seed, checkpoint
         self.log_metrics = log_metrics
         self.accelerator = Accelerator(cpu=on_cpu())
         self.optimizer = make_optimizer(task.model, task.head, config)
@@ -142,9 +148,7 @@ class Loop:
         """The remaining optimiser steps, each a list of this process's batches."""
         while self.progress.step < self.total and not self.progress.stopped:
             epoch, done = divmod(self.progress.step, self.steps_per_epoch)
-            batches = epoch_batches(
-                self.task.lengths, self.config.batch_size, self.config.seed, epoch
-            )
+            batches = epoch_batches(self.task.lengths, self.config.batch_size, self.seed, epoch)
             per_step = self.config.accumulation * self.processes
             for i in range(done, self.steps_per_epoch):
                 yield batches[i * per_step : (i + 1) * per_step]

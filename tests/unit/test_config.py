@@ -26,8 +26,8 @@ def recipe(tmp_path: Path, text: str = MINIMAL) -> Path:
 
 
 def test_overrides_reach_nested_settings(tmp_path):
-    loaded = load_recipe(recipe(tmp_path), {"training.seed": 7, "base.quantization": "nf4"})
-    assert loaded.training.seed == 7
+    loaded = load_recipe(recipe(tmp_path), {"seeds": [7], "base.quantization": "nf4"})
+    assert loaded.seeds == [7]
     assert loaded.base.quantization == "nf4"
     assert loaded.ingest.source == "a.csv"
 

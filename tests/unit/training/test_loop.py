@@ -39,6 +39,7 @@ def train(tokens_path, tiny_base, output, **options):
     base = {"source": str(tiny_base), "dtype": "float32"} | options.pop("base", {})
     lora = {"rank": 4, "dropout": 0.1} | options.pop("lora", {})
     head = options.pop("head", {})
+    seed = options.pop("seed", 0)
     training = {"epochs": 2, "learning_rate": 5e-3} | options
     return finetune_head(
         tokens_path,
@@ -47,6 +48,7 @@ def train(tokens_path, tiny_base, output, **options):
         HeadConfig(**head),
         TrainingConfig(**training),
         output,
+        seed,
     )
 
 

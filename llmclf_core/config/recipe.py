@@ -1,0 +1,122 @@
+"""The recipe: everything one pipeline execution needs, read from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from llmclf_core.config.data import IngestConfig
+from llmclf_core.config.judging import (
+    CompareConfig,
+    EvaluateConfig,
+    RegisterConfig,
+    TrackingConfig,
+)
+from llmclf_core.config.models import (
+    BaseModelConfig,
+    EncoderConfig,
+    HeadConfig,
+    InstructConfig,
+    LoraConfig,
+    ProbeConfig,
+    TfidfConfig,
+    TokenizeConfig,
+)
+from llmclf_core.config.sections import NAME, Section, parse
+from llmclf_core.config.training import TrainingConfig
+from llmclf_core.errors import UserError
+
+Approach = Literal["tfidf", "probe", "encoder", "head", "instruct"]
+APPROACHES: tuple[Approach, ...] = get_args(Approach)
+"""From the cheapest to the dearest."""
+
+
+class Recipe(Section):
+    """Everything one pipeline execution needs."""
+
+    name: str = Field(max_length=100, pattern=NAME)
+    """The task. Names the MLflow experiment and the registered model."""
+    ingest: IngestConfig
+    approaches: list[Approach] = Field(default=list(APPROACHES), min_length=1)
+    """What is trained and compared: ``tfidf``, ``probe``, ``encoder``, ``head``, ``instruct``."""
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    """Each neural approach is trained once for each; the others know no chance."""
+    base: BaseModelConfig
+    """The LLM of ``head``, ``instruct`` and ``probe``."""
+    tokenize: TokenizeConfig = TokenizeConfig()
+    """For the LLM; ``instruct`` may differ."""
+    lora: LoraConfig = LoraConfig()
+    """For the LLM; ``instruct`` may differ."""
+    training: TrainingConfig = TrainingConfig()
+    """For the LLM; ``instruct`` may differ."""
+    head: HeadConfig = HeadConfig()
+    instruct: InstructConfig = InstructConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    tfidf: TfidfConfig = TfidfConfig()
+    probe: ProbeConfig = ProbeConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    compare: CompareConfig = CompareConfig()
+    registry: RegisterConfig = RegisterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("approaches", "seeds")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("each may stand here once")
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:
+        """``instruct`` takes over every setting of the shared sections that it does not name."""
+        instruct = data.get("instruct") if isinstance(data, dict) else None
+        if not isinstance(instruct, dict):
+            return data
+        merged = {
+            name: data[name] | instruct[name]
+            for name in ("tokenize", "lora", "training")
+            if isinstance(data.get(name), dict) and isinstance(instruct.get(name), dict)
+        }
+        return data | {"instruct": instruct | merged}
+
+
+def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe from YAML.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted keys to values (``{"training.epochs": 1}``), applied before validation.
+
+    Raises:
+        UserError: for a missing file, broken YAML or invalid settings.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read recipe {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a recipe is a mapping of sections; see pipelines/recipes/")
+    return parse_recipe(data, overrides or {}, str(path))
+
+
+def parse_recipe(data: dict[str, Any], overrides: dict[str, Any], where: str) -> Recipe:
+    """A recipe from plain data; arguments and errors as :func:`load_recipe`."""
+    for key, value in overrides.items():
+        _set(data, key, value)
+    return parse(Recipe, data, where)
+
+
+def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for part in parents:
+        child = data.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise UserError(f"cannot set {dotted}: {part} is not a section")
+        data = child
+    data[leaf] = value
