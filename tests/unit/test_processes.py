@@ -15,9 +15,12 @@ def test_alone():
 
 
 SCRIPT = """
+import sys
+from pathlib import Path
 from llmclf_core.processes import device, is_main_process, process_state
 state = process_state()
-print(state.process_index, state.num_processes, is_main_process(), device().type, flush=True)
+told = f"{state.process_index} {state.num_processes} {is_main_process()} {device().type}"
+Path(sys.argv[1], str(state.process_index)).write_text(told)
 """
 
 
@@ -26,9 +29,10 @@ def test_one_of_two(tmp_path):
     script.write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     done = subprocess.run(
-        [sys.executable, *launcher, str(script)],
+        [sys.executable, *launcher, str(script), str(tmp_path)],
         capture_output=True, text=True, check=False,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["0 2 True cpu", "1 2 False cpu"]
+    told = [(tmp_path / index).read_text() for index in "01"]
+    assert told == ["0 2 True cpu", "1 2 False cpu"]
