@@ -28,7 +28,14 @@ from llmclf_core.config.models import (
     TfidfConfig,
     TokenizeConfig,
 )
-from llmclf_core.config.recipe import APPROACHES, Approach, Recipe, load_recipe, parse_recipe
+from llmclf_core.config.recipe import (
+    APPROACHES,
+    Approach,
+    Recipe,
+    load_recipe,
+    parse_recipe,
+    tokenize_settings,
+)
 from llmclf_core.config.sections import Section, parse
 from llmclf_core.config.training import EncoderTrainingConfig, TrainingConfig
 
@@ -60,4 +67,5 @@ __all__ = [
     "load_recipe",
     "parse",
     "parse_recipe",
+    "tokenize_settings",
 ]

@@ -49,6 +49,11 @@ class RegisterConfig(Section):
     """Least values of test metrics (``{macro_f1: 0.8}``)."""
     significance: float = Field(default=0.05, gt=0, lt=1)
     """Level at which being worse than the champion on the same rows refuses promotion."""
+    metric: Literal["macro_f1", "micro_f1"] = "macro_f1"
+    """The figure by which it is judged against the champion. In a recipe: as in ``compare``."""
+    texts: PositiveInt = 100_000
+    """Where neither is significantly worse, the cheaper one is champion; the cost is the time to
+    train it once and to classify this many texts. In a recipe: as in ``compare``."""
 
 
 class TrackingConfig(Section):

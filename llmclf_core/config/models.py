@@ -135,6 +135,7 @@ class TfidfConfig(Section):
     max_features: PositiveInt = 500_000
     """The most frequent ones are kept."""
     lowercase: bool = True
+    """Read capitals as small letters."""
     sublinear: bool = True
     """Use 1 + log of a count."""
     c: Regularisations = Field(default=[1.0, 10.0, 100.0], min_length=1)

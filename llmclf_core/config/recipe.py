@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -54,11 +55,16 @@ class Recipe(Section):
     """For the LLM; ``instruct`` may differ."""
     head: HeadConfig = HeadConfig()
     instruct: InstructConfig = InstructConfig()
+    """Prompt and answers."""
     encoder: EncoderConfig = EncoderConfig()
+    """The BERT-like model, with a tokenizer and a training loop of its own."""
     tfidf: TfidfConfig = TfidfConfig()
+    """Word features."""
     probe: ProbeConfig = ProbeConfig()
+    """Logistic regression on frozen embeddings."""
     evaluate: EvaluateConfig = EvaluateConfig()
     compare: CompareConfig = CompareConfig()
+    """Tests between approaches, and the choice of a champion."""
     registry: RegisterConfig = RegisterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -72,16 +78,26 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, data: Any) -> Any:
-        """``instruct`` takes over every setting of the shared sections that it does not name."""
-        instruct = data.get("instruct") if isinstance(data, dict) else None
-        if not isinstance(instruct, dict):
+        """Settings that a section does not name are those of the section it goes by."""
+        if not isinstance(data, dict):
             return data
-        merged = {
-            name: data[name] | instruct[name]
-            for name in ("tokenize", "lora", "training")
-            if isinstance(data.get(name), dict) and isinstance(instruct.get(name), dict)
-        }
-        return data | {"instruct": instruct | merged}
+        instruct, compare = data.get("instruct"), data.get("compare")
+        if isinstance(instruct, dict):
+            shared = ("tokenize", "lora", "training")
+            data = data | {"instruct": instruct | _under(data, instruct, shared)}
+        if isinstance(compare, dict):
+            told = {name: compare[name] for name in ("metric", "texts") if name in compare}
+            data = data | {"registry": told | (data.get("registry") or {})}
+        return data
+
+
+def _under(data: dict[str, Any], own: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Sections inside ``own`` on top of those of the same name in ``data``."""
+    return {
+        name: data[name] | own[name]
+        for name in names
+        if isinstance(data.get(name), dict) and isinstance(own.get(name), dict)
+    }
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -120,3 +136,28 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
             raise UserError(f"cannot set {dotted}: {part} is not a section")
         data = child
     data[leaf] = value
+
+
+def tokenize_settings(
+    approach: str, base: dict[str, Any], settings: dict[str, Any], own: dict[str, Any]
+) -> tuple[BaseModelConfig, TokenizeConfig, InstructConfig | None]:
+    """What the tokenize step needs for one approach.
+
+    Args:
+        approach: who will read the tokens.
+        base: the recipe's section of that name.
+        settings: the recipe's ``tokenize`` section.
+        own: the approach's own section; its base, tokenize settings and prompt come first.
+
+    Raises:
+        UserError: for settings that do not fit.
+    """
+    if approach == "encoder":
+        encoder = parse(EncoderConfig, own, "encoder")
+        return encoder.base, encoder.tokenize, None
+    base_config = parse(BaseModelConfig, base, "base")
+    shared = parse(TokenizeConfig, settings, "tokenize")
+    if approach != "instruct":
+        return base_config, shared, None
+    instruct = parse(InstructConfig, own, "instruct")
+    return base_config, instruct.tokenize or shared, instruct

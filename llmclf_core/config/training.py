@@ -54,5 +54,8 @@ class EncoderTrainingConfig(TrainingConfig):
 
     epochs: PositiveInt = 4
     batch_size: PositiveInt = 16
+    """Rows in one forward pass, on each process."""
     learning_rate: float = Field(default=5e-5, gt=0)
+    """Peak rate of all weights, or of the adapter."""
     warmup: Fraction = 0.1
+    """Share of the steps in which the rate rises linearly from zero."""

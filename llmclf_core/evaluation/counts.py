@@ -6,15 +6,16 @@ a matrix product of row weights with row counts, which is what makes thousands o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+from scipy.sparse import csr_array
 
 from llmclf_core.evaluation.arrays import Indicators
+from llmclf_core.progress import Ticker
 
 Array = npt.NDArray[np.float64]
 Score = Literal["accuracy", "micro_f1", "macro_f1", "weighted_f1"]
@@ -22,6 +23,8 @@ SCORES: tuple[Score, ...] = ("accuracy", "micro_f1", "macro_f1", "weighted_f1")
 
 _CELLS = 1 << 22
 """Weights held at a time (32 MiB of float64)."""
+_MANY_BLOCKS = 8
+"""From here on it may take seconds, and progress is shown."""
 
 
 def row_counts(truth: Indicators, predicted: Indicators) -> Array:
@@ -85,11 +88,13 @@ def resampled_scores(
     """
     packed = np.packbits(np.hstack([truth, *predictions]).astype(np.uint8), axis=1)
     _, first, sizes = np.unique(packed, axis=0, return_index=True, return_counts=True)
-    kinds = [row_counts(truth[first], p[first]) for p in predictions]
+    # A row counts for few labels: sparse, 25 predictions of 20,000 rows and 60 labels take 30 MB.
+    kinds = [csr_array(row_counts(truth[first], p[first]).T) for p in predictions]
     totals: list[list[Array]] = [[] for _ in predictions]
     for weights in _weights(sizes, resamples, seed):
+        by_kind = np.ascontiguousarray(weights.T)
         for sums, counts in zip(totals, kinds, strict=True):
-            sums.append(weights @ counts)
+            sums.append((counts @ by_kind).T)
     return [scores(np.vstack(sums)) for sums in totals]
 
 
@@ -99,6 +104,10 @@ def _weights(sizes: npt.NDArray[np.intp], resamples: int, seed: int) -> Iterator
     rows = int(sizes.sum())
     block = max(1, _CELLS // len(sizes))
     starts = range(0, resamples, block)
-    for start in tqdm(starts, "bootstrap", disable=len(starts) < 8 or not sys.stderr.isatty()):
-        size = min(block, resamples - start)
-        yield rng.multinomial(rows, sizes / rows, size=size).astype(np.float64)
+    long = len(starts) >= _MANY_BLOCKS
+    with Ticker("bootstrap", resamples) if long else nullcontext() as ticker:
+        for start in starts:
+            size = min(block, resamples - start)
+            yield rng.multinomial(rows, sizes / rows, size=size).astype(np.float64)
+            if ticker is not None:
+                ticker.update(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmclf_core.approaches import load_classifier
-from llmclf_core.approaches.base import Calibration, Classifier
+from llmclf_core.approaches.base import HEADER, Calibration, Classifier
 from llmclf_core.artifacts import TEST, Corpus, Predictions
 from llmclf_core.config import EvaluateConfig
 from llmclf_core.errors import UserError
@@ -30,6 +31,7 @@ from llmclf_core.evaluation.metrics import (
 from llmclf_core.evaluation.mistakes import worst_mistakes
 from llmclf_core.evaluation.predict import predict_rows
 from llmclf_core.evaluation.report import render
+from llmclf_core.files import read_json
 from llmclf_core.labels import LabelSpace
 
 _log = logging.getLogger(__name__)
@@ -46,9 +48,22 @@ def evaluate(
     """
     corpus = Corpus.load(corpus_path)
     classifier = load_classifier(classifier_path)
-    evaluation = evaluate_classifier(classifier, corpus, config)
+    evaluation = _with_origin(evaluate_classifier(classifier, corpus, config), classifier_path)
     evaluation.save(output, render(evaluation))
     return evaluation
+
+
+def _with_origin(evaluation: Evaluation, classifier: Path) -> Evaluation:
+    """Add what only the classifier's directory tells: its base model and its size."""
+    header = read_json(classifier / HEADER, "classifier")
+    base = header.get("base") or {}
+    size = sum((classifier / name).stat().st_size for name in [HEADER, *header["files"]])
+    return replace(
+        evaluation,
+        base=base.get("source"),
+        quantization=base.get("quantization", "none"),
+        cost=evaluation.cost | {"artifact_mb": size / 1e6},
+    )
 
 
 def evaluate_classifier(
@@ -148,6 +163,9 @@ def _figures(
         mistakes=worst_mistakes(predictions, rows),
         seconds=seconds,
         corpus_report=corpus.report,
+        seed=classifier.lineage.get("seed"),
+        cost=dict(classifier.cost),
+        validation=dict(classifier.validation),
     )
 
 

@@ -10,7 +10,7 @@ from llmclf_core.artifacts import Predictions
 from llmclf_core.evaluation.calibration import Bin
 from llmclf_core.evaluation.metrics import Curve, LabelRow
 from llmclf_core.evaluation.mistakes import Mistake
-from llmclf_core.files import atomic_directory, read_json, stamp, write_json
+from llmclf_core.files import atomic_directory, explain_header, read_json, stamp, write_json
 
 HEADER = "evaluation.json"
 REPORT = "report.html"
@@ -38,6 +38,12 @@ class Evaluation:
         mistakes: the most confidently wrong rows.
         seconds: wall time of the prediction.
         corpus_report: what ingest found in the data.
+        seed: of the training; None for an approach that knows no chance.
+        base: source of the base model; None without one.
+        quantization: of the base.
+        cost: of the training, as the classifier has it, and ``artifact_mb``: the size of its
+            directory (1 MB = 10^6 bytes; neither the base model nor its history counts).
+        validation: the classifier's figures on the validation rows.
     """
 
     predictions: Predictions
@@ -54,6 +60,16 @@ class Evaluation:
     mistakes: list[Mistake]
     seconds: float
     corpus_report: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    base: str | None = None
+    quantization: str = "none"
+    cost: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def trial(self) -> str:
+        """What tells it from the other evaluations of a comparison."""
+        return self.approach if self.seed is None else f"{self.approach} (seed {self.seed})"
 
     @property
     def rows(self) -> int:
@@ -64,6 +80,11 @@ class Evaluation:
     def texts_per_second(self) -> float:
         """Prediction speed, tokenization included."""
         return self.rows / self.seconds
+
+    def seconds_for(self, texts: int) -> float | None:
+        """Time to train and to classify ``texts``; None when the training's is not known."""
+        trained = self.cost.get("train_seconds")
+        return None if trained is None else trained + texts / self.texts_per_second
 
     def to_json(self) -> dict[str, Any]:
         """All but the predictions, and what identifies them."""
@@ -95,6 +116,7 @@ class Evaluation:
     def load(cls, path: Path) -> Evaluation:
         """Raises UserError for anything that is not a whole evaluation of this schema."""
         data = read_json(path / HEADER, "evaluation")
-        own = {f.name: data[f.name] for f in fields(cls) if f.name != "predictions"}
+        with explain_header(path / HEADER):
+            own = {f.name: data[f.name] for f in fields(cls) if f.name != "predictions"}
         own["intervals"] = {k: (low, high) for k, (low, high) in own["intervals"].items()}
         return cls(predictions=Predictions.load(path), **own)

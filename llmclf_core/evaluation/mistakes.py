@@ -51,14 +51,15 @@ def _mistake(
     decode = predictions.labels.decode
     return Mistake(
         id=predictions.ids[row],
-        excerpt=_excerpt(rows[row]["text"]),
+        excerpt=excerpt(rows[row]["text"]),
         truth=decode(np.flatnonzero(predictions.truth[row])),
         predicted=decode(np.flatnonzero(predictions.predicted[row])),
         confidence=confidence,
     )
 
 
-def _excerpt(text: str) -> str:
+def excerpt(text: str) -> str:
+    """The beginning of a text on one line, at most :data:`MAX_EXCERPT` characters."""
     # Four times the excerpt is enough even for text that is mostly spaces, and keeps it cheap.
     line = " ".join(text[: 4 * MAX_EXCERPT].split())
     cut = len(line) > MAX_EXCERPT or len(text) > 4 * MAX_EXCERPT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from llmclf_core.evaluation.calibration import Bin
 from llmclf_core.evaluation.metrics import Curve
+from llmclf_core.evaluation.names import duration
 
 _COLOURS = {"#010101": "currentColor", "#020202": "var(--accent)", "#030303": "var(--line)"}
 """Matplotlib wants real colours; these stand for the page's own, light or dark."""
@@ -34,6 +35,8 @@ _STYLE: Any = {
     "ytick.labelcolor": _INK,
 }
 _TICKS = (0, 0.5, 1)
+_DURATIONS = [*(0.1, 1, 10, 60, 600), *(3600 * hours for hours in (1, 10, 100, 1000, 10_000))]
+"""Seconds that an axis of costs names."""
 
 
 def reliability_svg(bins: list[Bin], description: str) -> Markup:
@@ -69,9 +72,80 @@ def curve_svg(curve: Curve, description: str) -> Markup:
     return _svg((2.3, 2.0), draw, description)
 
 
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None], description: str) -> Markup:
+class CostPoint(NamedTuple):
+    """One approach in :func:`cost_svg`; ``front``: no other is both cheaper and better."""
+
+    title: str
+    seconds: float
+    score: float
+    low: float
+    high: float
+    front: bool
+    champion: bool
+
+
+def cost_svg(points: Sequence[CostPoint], metric: str, description: str) -> Markup:
+    """Score against cost (logarithmic) with intervals; a line joins the Pareto front."""
+
+    def draw(figure: Figure) -> None:
+        axes: Axes = figure.subplots()
+        axes.set_xscale("log")
+        front = sorted((p.seconds, p.score) for p in points if p.front)
+        axes.plot(*zip(*front, strict=True), color=_LINE, linewidth=2, zorder=1)
+        for point in points:
+            _point(axes, point, points)
+        limits = _room([p.seconds for p in points])
+        axes.set_xlim(*limits)
+        ticks = [t for t in _DURATIONS if limits[0] <= t <= limits[1]]
+        axes.set_xticks(ticks, [duration(t) for t in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set(xlabel="time to train and to classify", ylabel=metric)
+        axes.margins(y=0.12)
+
+    return _svg((5.0, 3.7), draw, description, **{"font.size": 12})
+
+
+def _point(axes: Axes, point: CostPoint, points: Sequence[CostPoint]) -> None:
+    # Its name stands at the right, unless another one's bar stands there.
+    left = any(
+        1 < other.seconds / point.seconds < 10 and other.low <= point.score <= other.high
+        for other in points
+    )
+    colour = _ACCENT if point.champion else _INK
+    bars = [[point.score - point.low], [point.high - point.score]]
+    axes.errorbar(
+        *(point.seconds, point.score, bars),
+        fmt="o",
+        color=colour,
+        markerfacecolor=colour if point.front else "none",
+        markersize=9 if point.champion else 6,
+        elinewidth=1.4,
+        capsize=3,
+        zorder=2,
+    )
+    axes.annotate(
+        point.title,
+        (point.seconds, point.score),
+        xytext=(-8 if left else 8, 5),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        color=colour,
+        weight="bold" if point.champion else "normal",
+    )
+
+
+def _room(seconds: list[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis with a place for the names at its right."""
+    low, high = min(seconds), max(seconds)
+    width = max(high / low, 10.0)
+    return low / width**0.08, low * width**1.4
+
+
+def _svg(
+    size: tuple[float, float], draw: Callable[[Figure], None], description: str, **style: Any
+) -> Markup:
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE | style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

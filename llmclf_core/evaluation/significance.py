@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from llmclf_core.evaluation.arrays import Indicators
+from llmclf_core.evaluation.arrays import Floats, Indicators
 from llmclf_core.evaluation.counts import Score, resampled_scores, row_counts, scores
 
 
@@ -72,12 +72,33 @@ def paired_bootstrap(
     pair = (predicted_a, predicted_b)
     a, b = (scores(row_counts(truth, p).sum(0, keepdims=True))[metric][0] for p in pair)
     sampled_a, sampled_b = resampled_scores(truth, pair, resamples, seed)
-    sampled = sampled_a[metric] - sampled_b[metric]
+    return difference_of(float(a - b), sampled_a[metric] - sampled_b[metric], confidence)
+
+
+def difference_of(observed: float, sampled: Floats, confidence: float) -> Difference:
+    """Interval and p-value as :func:`paired_bootstrap` defines them.
+
+    Args:
+        observed: the difference.
+        sampled: it in each bootstrap sample, shape (resamples,).
+        confidence: coverage of the interval, in (0, 1).
+    """
     tail = (1 - confidence) / 2
     low, high = np.quantile(sampled, [tail, 1 - tail])
     beyond = min(int((sampled <= 0).sum()), int((sampled >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
-    return Difference(float(a - b), float(low), float(high), p)
+    p = min(1.0, 2 * (beyond + 1) / (len(sampled) + 1))
+    return Difference(observed, float(low), float(high), p)
+
+
+def combined_p(p_values: Sequence[float]) -> float:
+    """One p-value from several of the same hypothesis, whatever their dependence.
+
+    Twice the median (Rüger 1978; Meinshausen, Meier and Bühlmann 2009, doi
+    10.1198/jasa.2009.tm08647), at most 1; a single one stays as it is.
+    """
+    if len(p_values) == 1:
+        return p_values[0]
+    return min(1.0, 2 * float(np.median(p_values)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

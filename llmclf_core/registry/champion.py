@@ -1,4 +1,4 @@
-"""The present champion's predictions of the challenger's test rows, stored or made again."""
+"""The present champion on the challenger's test rows: predictions, stored or new, and cost."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from llmclf_core.artifacts import Corpus, Predictions
 from llmclf_core.config import EvaluateConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluate import evaluate_classifier
+from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.registry.gate import Champion
 from llmclf_core.registry.package import CLASSIFIER, CLASSIFIER_TAG
 
 log = logging.getLogger(__name__)
 
 _FOLDER = "predictions"
+_TRAINED, _SPEED = "train_seconds", "predict_texts_per_second"
 
 
 def keep_predictions(client: MlflowClient, run_id: str, predictions: Predictions) -> None:
@@ -33,7 +35,24 @@ def keep_predictions(client: MlflowClient, run_id: str, predictions: Predictions
         client.log_artifacts(run_id, str(path), f"{_FOLDER}/{predictions.corpus}")
 
 
-def champion_on(client: MlflowClient, version: ModelVersion, corpus_path: Path) -> Champion:
+def cost_tags(evaluation: Evaluation) -> dict[str, str]:
+    """What a version's tags tell of its cost, for the challengers to come."""
+    costs = evaluation.cost | {_SPEED: evaluation.texts_per_second}
+    return {f"cost.{name}": f"{value:.6g}" for name, value in costs.items()}
+
+
+def _seconds(version: ModelVersion, texts: int) -> float | None:
+    """To train it and to classify ``texts``; None for a version without such tags."""
+    try:
+        trained, speed = (float(version.tags[f"cost.{name}"]) for name in (_TRAINED, _SPEED))
+        return trained + texts / speed
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def champion_on(
+    client: MlflowClient, version: ModelVersion, corpus_path: Path, texts: int
+) -> Champion:
     """The champion on a corpus's test rows.
 
     Stored predictions are used when they are of this corpus; otherwise the champion is loaded from
@@ -43,14 +62,16 @@ def champion_on(client: MlflowClient, version: ModelVersion, corpus_path: Path) 
         client: the MLflow client.
         version: the champion's version.
         corpus_path: the corpus.
+        texts: its cost is the time to train it and to classify so many.
     """
+    seconds = _seconds(version, texts)
     corpus = Corpus.load(corpus_path)
     predictions = _stored(client, version, corpus.fingerprint)
     if predictions is not None:
-        return Champion(version.version, predictions)
+        return Champion(version.version, predictions, seconds=seconds)
     log.info("champion version %s predicts the test rows", version.version)
     try:
-        return Champion(version.version, _predict(client, version, corpus))
+        return Champion(version.version, _predict(client, version, corpus), seconds=seconds)
     except (UserError, MlflowException, OSError) as error:
         return Champion(version.version, problem=f"{type(error).__name__}: {error}")
 

@@ -1,4 +1,4 @@
-"""The gate before ``champion``: floors, and no significant loss against the present champion."""
+"""The gate before ``champion``: floors, then the comparison's own rule against the champion."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from llmclf_core.artifacts import Predictions
 from llmclf_core.config import RegisterConfig
 from llmclf_core.errors import UserError
-from llmclf_core.evaluation.significance import mcnemar_midp, paired_bootstrap
+from llmclf_core.evaluation.choice import Candidate, choose
+from llmclf_core.evaluation.counts import Score, row_counts, scores
+from llmclf_core.evaluation.names import metric_name
+from llmclf_core.evaluation.samerows import in_order, mismatch, right_rows
+from llmclf_core.evaluation.significance import Difference, mcnemar_midp, paired_bootstrap
 
 _RESAMPLES = 2000
 _SEED = 0
@@ -25,11 +27,13 @@ class Champion:
         version: its version.
         predictions: of the challenger's test rows; None when they cannot be had.
         problem: why they cannot be had.
+        seconds: its cost, as the challenger's; None when its version does not tell.
     """
 
     version: str
     predictions: Predictions | None = None
     problem: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,25 +66,28 @@ def judge(
     config: RegisterConfig,
     challenger: Predictions,
     champion: Champion | None,
+    seconds: float | None = None,
 ) -> GateResult:
     """Decide whether the challenger becomes champion.
 
     It is refused when a metric is below its floor, or when it is significantly worse than the
-    champion on the same rows: by a paired bootstrap of macro F1, or (single-label) by McNemar's
-    mid-p test of accuracy, two-sided, each at ``config.significance``.
+    champion on the same rows, by a paired bootstrap of ``config.metric``, two-sided, at
+    ``config.significance``. Else :func:`llmclf_core.evaluation.choice.choose` decides between the
+    two. McNemar's mid-p of accuracy (single-label) is told beside and decides nothing.
 
     Args:
         metrics: the challenger's test metrics.
         config: floors and level.
         challenger: the challenger's predictions of the test rows.
         champion: the present champion; None when there is none.
+        seconds: the challenger's cost; None when it is not known.
 
     Raises:
         UserError: when a floor names a metric that does not exist.
     """
     check_floor(config.floor, metrics)
     checks = [_floor(name, metrics[name], least) for name, least in config.floor.items()]
-    checks += _against(challenger, champion, config.significance)
+    checks += _against(challenger, seconds, champion, config)
     failed = [sentence for passed, sentence in checks if not passed]
     return GateResult(not failed, failed + [sentence for passed, sentence in checks if passed])
 
@@ -92,55 +99,45 @@ def _floor(name: str, value: float, least: float) -> _Check:
 
 
 def _against(
-    challenger: Predictions, champion: Champion | None, significance: float
+    challenger: Predictions,
+    seconds: float | None,
+    champion: Champion | None,
+    config: RegisterConfig,
 ) -> list[_Check]:
     if champion is None:
         return [(True, "there is no champion to compare with")]
     name = f"champion (version {champion.version})"
     if champion.predictions is None:
         return [(False, f"it cannot be compared with the {name}: {champion.problem}")]
-    other = _in_order(champion.predictions, challenger)
-    if other is None:
-        return [(False, f"the {name} was not measured on the same rows")]
-    checks = [_by_bootstrap(challenger, other, significance, name)]
+    if clause := mismatch(champion.predictions, challenger):
+        return [(False, f"the {name} was not measured on the same rows: {clause}")]
+    other = in_order(champion.predictions, challenger)
+    level, metric = config.significance, config.metric
+    gain = _gain(challenger, other, level, metric)
+    checks = [_by_bootstrap(gain, len(challenger.ids), level, metric_name(metric), name)]
+    if checks[0][0]:
+        mine = Candidate("the challenger", _score(challenger, metric), seconds)
+        theirs = Candidate(f"the {name}", _score(other, metric), champion.seconds)
+        checks.append(_by_rule(mine, theirs, gain.p < level, metric))
     if challenger.labels.task == "single":
-        checks.append(_by_mcnemar(challenger, other, significance, name))
+        checks.append(_by_mcnemar(challenger, other, name))
     return checks
 
 
-def _in_order(champion: Predictions, challenger: Predictions) -> Predictions | None:
-    """The champion's predictions in the challenger's row order; None if they are of other rows."""
-    same = champion.corpus == challenger.corpus and champion.labels == challenger.labels
-    place = {row: i for i, row in enumerate(champion.ids)}
-    if not same or place.keys() != set(challenger.ids):
-        return None
-    order = np.array([place[row] for row in challenger.ids])
-    if not np.array_equal(champion.truth[order], challenger.truth):
-        return None
-    return Predictions(
-        ids=challenger.ids,
-        truth=challenger.truth,
-        logits=champion.logits[order],
-        probabilities=champion.probabilities[order],
-        predicted=champion.predicted[order],
-        labels=champion.labels,
-        corpus=champion.corpus,
-        classifier=champion.classifier,
-    )
-
-
-def _by_bootstrap(mine: Predictions, other: Predictions, level: float, name: str) -> _Check:
+def _gain(mine: Predictions, other: Predictions, level: float, metric: Score) -> Difference:
     # The smallest p-value is 2 / (resamples + 1); it has to be well below the level.
-    resamples = max(_RESAMPLES, math.ceil(20 / level))
-    gain = paired_bootstrap(
+    return paired_bootstrap(
         *(mine.truth, mine.predicted, other.predicted),
-        metric="macro_f1",
-        resamples=resamples,
+        metric=metric,
+        resamples=max(_RESAMPLES, math.ceil(20 / level)),
         confidence=1 - level,
         seed=_SEED,
     )
+
+
+def _by_bootstrap(gain: Difference, rows: int, level: float, metric: str, name: str) -> _Check:
     numbers = (
-        f"macro F1 {gain.difference:+.4f} against the {name} on {len(mine.ids)} rows, "
+        f"{metric} {gain.difference:+.4f} against the {name} on {rows} rows, "
         f"{1 - level:.0%} interval [{gain.low:+.4f}, {gain.high:+.4f}], p = {gain.p:.3g}"
     )
     if gain.difference < 0 and gain.p < level:
@@ -148,14 +145,23 @@ def _by_bootstrap(mine: Predictions, other: Predictions, level: float, name: str
     return True, f"not significantly worse: {numbers}"
 
 
-def _by_mcnemar(mine: Predictions, other: Predictions, level: float, name: str) -> _Check:
-    right = (mine.truth == mine.predicted).all(axis=1)
-    other_right = (mine.truth == other.predicted).all(axis=1)
+def _by_rule(mine: Candidate, theirs: Candidate, differ: bool, metric: Score) -> _Check:
+    # The challenger comes first: what is equal in everything goes to it.
+    chosen = choose([mine, theirs], lambda i, j: differ, metric)
+    verb = "chooses" if chosen.index == 0 else "keeps"
+    name = (mine, theirs)[chosen.index].name
+    return chosen.index == 0, f"the rule {verb} {name}: {chosen.why}"
+
+
+def _score(predictions: Predictions, metric: Score) -> float:
+    counts = row_counts(predictions.truth, predictions.predicted)
+    return float(scores(counts.sum(axis=0, keepdims=True))[metric][0])
+
+
+def _by_mcnemar(mine: Predictions, other: Predictions, name: str) -> _Check:
+    right, other_right = right_rows(mine), right_rows(other)
     p = mcnemar_midp(right, other_right)
     won, lost = int((right & ~other_right).sum()), int((other_right & ~right).sum())
-    numbers = (
+    return True, (
         f"{lost} rows right only by the {name}, {won} only by the challenger, McNemar p = {p:.3g}"
     )
-    if lost > won and p < level:
-        return False, f"significantly more errors: {numbers}"
-    return True, f"not significantly more errors: {numbers}"

@@ -32,29 +32,29 @@ CLASSIFIER_TAG = "llmclf.classifier"
 
 _CODE = Path(llmclf_core.__file__).parent
 _REQUIREMENTS = [
-    "accelerate",
-    "bitsandbytes",
     "datasets",
-    "gguf",
     "mlflow",
     "numpy",
     "pandas",
-    "peft",
     "pyarrow",
     "pydantic",
     "pyyaml",
     "safetensors",
     "scikit-learn",
-    "torch",
     "tqdm",
-    "transformers",
 ]
+_NEURAL = ["accelerate", "bitsandbytes", "gguf", "peft", "torch", "transformers"]
 _EXAMPLE = "A method for coating a lens with a thin film that reflects little light."
 
 
-def requirements() -> list[str]:
-    """What serving needs, pinned to the installed versions (without local tags such as +cpu)."""
-    return [f"{name}=={v.partition('+')[0]}" for name, v in versions(_REQUIREMENTS).items()]
+def requirements(approach: str) -> list[str]:
+    """What serving needs, pinned to the installed versions (without local tags such as +cpu).
+
+    Args:
+        approach: of the classifier; ``tfidf`` is served without torch.
+    """
+    names = _REQUIREMENTS if approach == "tfidf" else sorted(_REQUIREMENTS + _NEURAL)
+    return [f"{name}=={v.partition('+')[0]}" for name, v in versions(names).items()]
 
 
 def signature(task: Task) -> ModelSignature:
@@ -89,7 +89,7 @@ def save_model(classifier: Path, output: Path, model: Model | None = None) -> No
             code_paths=[str(_CODE)],
             signature=signature(header["labels"]["task"]),
             input_example=pd.DataFrame({"text": [_EXAMPLE]}),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(header["approach"]),
             mlflow_model=model or Model(),
             metadata={"approach": header["approach"], "base": header.get("base")},
         )

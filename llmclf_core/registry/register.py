@@ -17,7 +17,7 @@ from llmclf_core.config import RegisterConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.files import read_json, stamp, write_json
-from llmclf_core.registry.champion import champion_on, keep_predictions
+from llmclf_core.registry.champion import champion_on, cost_tags, keep_predictions
 from llmclf_core.registry.client import http_limits, require_reachable, tracking_uri, unreachable
 from llmclf_core.registry.gate import GateResult, check_floor, judge
 from llmclf_core.registry.journal import JOURNAL, read_journal
@@ -178,7 +178,7 @@ class _Registrar:
             source=f"models:/{model.model_id}",
             run_id=run.info.run_id,
             model_id=model.model_id,
-            tags=tags | _metric_tags(evaluation.metrics),
+            tags=tags | _metric_tags(evaluation.metrics) | cost_tags(evaluation),
         )
 
     def _registered(self, classifier: str, corpus: str) -> ModelVersion | None:
@@ -199,8 +199,9 @@ class _Registrar:
         champion = None
         if CHAMPION in aliases and str(aliases[CHAMPION]) != str(version.version):
             present = self.client.get_model_version(self.name, aliases[CHAMPION])
-            champion = champion_on(self.client, present, self.corpus)
-        return judge(evaluation.metrics, config, evaluation.predictions, champion)
+            champion = champion_on(self.client, present, self.corpus, config.texts)
+        seconds = evaluation.seconds_for(config.texts)
+        return judge(evaluation.metrics, config, evaluation.predictions, champion, seconds)
 
     def _tell(self, version: ModelVersion, result: GateResult) -> None:
         verdict = "passed" if result.passed else "refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -26,7 +27,7 @@ from llmclf_core.registry.client import (
 )
 from llmclf_core.registry.delivery import Delivery, now_ms
 from llmclf_core.registry.journal import Entry
-from llmclf_core.registry.redact import redact
+from llmclf_core.registry.redact import redact, redact_values
 
 log = logging.getLogger(__name__)
 
@@ -140,16 +141,37 @@ def close_parent(
         False, with a warning in the log, when MLflow could not be used. The pipeline's own outcome
         must not hang on that.
     """
-    uri, which = tracking_uri(), execution or pipeline_run()
-    if uri is None or which is None:
-        log.info("no parent run to end: %s or %s is not set", TRACKING_URI, PIPELINE_RUN)
-        return False
-    now = now_ms()
     values = {name: float(value) for name, value in (metrics or {}).items()}
-    entries: list[Entry] = [
-        {"op": op.METRICS, "values": values, "step": None, "time": now},
-        {"op": op.END, "status": status, "time": now},
+    return _tell_parent(
+        [{"op": op.METRICS, "values": values, "step": None}, {"op": op.END, "status": status}],
+        execution or pipeline_run(),
+    )
+
+
+def describe_parent(tags: Mapping[str, str], artifacts: Mapping[Path, str]) -> bool:
+    """Set tags and log files on the parent run of this pipeline execution. May be repeated.
+
+    Args:
+        tags: among them MLflow's own, such as the note that its page shows.
+        artifacts: file to the folder that it gets into.
+
+    Returns:
+        False when MLflow could not be used, as :func:`close_parent`.
+    """
+    entries: list[Entry] = [{"op": op.TAGS, "values": redact_values(dict(tags))}]
+    entries += [
+        {"op": op.ARTIFACT, "path": str(path.absolute()), "folder": folder}
+        for path, folder in artifacts.items()
     ]
+    return _tell_parent(entries, pipeline_run())
+
+
+def _tell_parent(entries: list[Entry], which: str | None) -> bool:
+    uri = tracking_uri()
+    if uri is None or which is None:
+        log.info("there is no parent run: %s or %s is not set", TRACKING_URI, PIPELINE_RUN)
+        return False
+    entries = [entry | {"time": now_ms()} for entry in entries]
     try:
         with http_limits(timeout=10, retries=1):
             client = connect(uri)

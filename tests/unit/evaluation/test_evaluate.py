@@ -72,6 +72,16 @@ def test_saved_and_loaded_evaluation_is_the_same(judged, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_evaluation_of_an_older_version_is_refused(judged, tmp_path):
+    evaluate_classifier(judged[1], judged[0], CONFIG).save(tmp_path / "out")
+    header = tmp_path / "out/evaluation.json"
+    data = json.loads(header.read_text("utf-8"))
+    del data["cost"]
+    header.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"lacks something .*'cost'; make it again"):
+        Evaluation.load(tmp_path / "out")
+
+
 def test_json_is_plain_and_has_no_nan(judged, tmp_path):
     evaluate_classifier(judged[1], judged[0], CONFIG).save(tmp_path / "out")
 
@@ -87,12 +97,23 @@ def test_from_directories_to_a_directory(judged, tmp_path, monkeypatch):
     where = f"{TableClassifier.__module__}:{TableClassifier.__name__}"
     monkeypatch.setitem(APPROACHES, "table", where)
     corpus.save(tmp_path / "corpus")
-    classifier.save(tmp_path / "classifier")
+    classifier.lineage = {"seed": 3, "corpus": "corpusprint"}
+    classifier.cost = {"train_seconds": 5.0}
+    classifier.validation = {"best_validation_macro_f1": 0.75}
+    (tmp_path / "journal").write_text("x" * 100_000)
+    classifier.save(tmp_path / "classifier", {"tracking.jsonl": tmp_path / "journal"})
     args = (tmp_path / "classifier", tmp_path / "corpus", CONFIG, tmp_path / "out")
     result = evaluate(*args)
     direct = evaluate_classifier(classifier, corpus, CONFIG)
     assert result.metrics == direct.metrics
     assert Evaluation.load(tmp_path / "out").to_json() == result.to_json()
+    own = [tmp_path / "classifier" / name for name in ("classifier.json", "table.json")]
+    size = sum(file.stat().st_size for file in own)
+    assert result.cost == {"train_seconds": 5.0, "artifact_mb": size / 1e6}
+    assert result.validation == {"best_validation_macro_f1": 0.75}
+    assert (result.seed, result.base, result.quantization) == (3, None, "none")
+    assert result.trial == "table (seed 3)"
+    assert result.seconds_for(120) == pytest.approx(5 + 2 * result.seconds)
 
 
 @pytest.mark.parametrize(

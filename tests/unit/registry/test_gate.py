@@ -41,8 +41,11 @@ CASES = [
     ({}, range(20), range(20), True, "+0.0000 against the champion (version 4) on 400 rows"),
     ({}, range(60), range(20), False, "significantly worse: macro F1 -0.1"),
     ({}, range(60), range(20), False, "40 rows right only by the champion"),
+    ({}, range(20), range(60), True, "the rule chooses the challenger: it reaches macro F1 0.950"),
+    ({}, range(20), range(20), True, "the rule chooses the challenger: it reaches macro F1 0.950"),
     ({}, range(20), range(60), True, "not significantly worse: macro F1 +0.1"),
-    ({}, range(22), range(20), True, "not significantly worse: macro F1 -0.00"),
+    ({}, range(22), range(20), False, "not significantly worse: macro F1 -0.00"),
+    ({}, range(22), range(20), False, "the rule keeps the champion (version 4): it reaches"),
 ]
 
 
@@ -71,13 +74,50 @@ def test_unknown_metric_lists_the_known():
         judge(METRICS, config, predictions(()), None)
 
 
+COSTS = [
+    # wrong rows of challenger and champion, their seconds, passes, part of the rule's sentence
+    (22, 20, 10, 100, True, "which is not significantly better and takes 10 times as long"),
+    (20, 22, 100, 10, False, "which is not significantly better and takes 10 times as long"),
+    (20, 22, 14.9, 10, True, "is not significantly worse, but not clearly cheaper"),
+    (22, 20, 10, 14.9, False, "is not significantly worse, but not clearly cheaper"),
+    (20, 20, 10, 10, True, "no less than any"),
+    (20, 20, 16, 10, False, "takes 1.6 times as long"),
+    (20, 60, 1000, 1, True, "the champion (version 4) (0.850) is significantly worse"),
+    (60, 20, 1, 1000, False, ""),
+    (20, 22, None, 10, True, "the cost is not known"),
+    (20, 22, 1000, None, True, "the cost is not known"),
+    (22, 20, 10, None, False, "the cost is not known"),
+    (20, 20, 1000, None, True, "the cost is not known"),
+]
+
+
+@pytest.mark.parametrize(("mine", "other", "seconds", "theirs", "passes", "sentence"), COSTS)
+def test_the_rule_decides_where_neither_is_significantly_worse(
+    mine, other, seconds, theirs, passes, sentence
+):
+    champion = Champion("4", predictions(range(other)), seconds=theirs)
+    result = judge({}, RegisterConfig(), predictions(range(mine)), champion, seconds)
+    assert result.passed is passes, result.reasons
+    assert any(sentence in reason for reason in result.reasons), result.reasons
+
+
+def test_mcnemar_is_told_and_decides_nothing():
+    mine, other = predictions(range(30)), predictions(range(20))
+    champion = Champion("1", other, seconds=10)
+    result = judge({}, RegisterConfig(significance=1e-4), mine, champion, seconds=1)
+    assert result.passed
+    assert result.reasons[-1].startswith("10 rows right only by the champion (version 1), 0 only")
+    assert "McNemar p = 0.00" in result.reasons[-1]
+    assert not result.reasons[0].startswith("significantly worse")
+
+
 def test_level_decides():
     mine, other = predictions(range(30)), Champion("1", predictions(range(20)))
-    verdicts = [
-        judge({}, RegisterConfig(significance=level), mine, other).passed
+    refused = [
+        judge({}, RegisterConfig(significance=level), mine, other).reasons[0]
         for level in (0.5, 0.05, 0.0001)
     ]
-    assert verdicts == [False, False, True]
+    assert [reason.startswith("significantly worse") for reason in refused] == [True, True, False]
 
 
 def test_other_row_order_is_the_same_comparison():
@@ -94,19 +134,27 @@ def test_other_row_order_is_the_same_comparison():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "clause"),
     [
-        {"corpus": "another"},
-        {"ids": [f"x{i}" for i in range(ROWS)]},
-        {"labels": LabelSpace(("x", "y", "z"), "single")},
-        {"truth": np.roll(predictions(()).truth, 1, axis=0)},
+        ({"corpus": "another"}, "it is of corpus another, not corpus"),
+        ({"ids": [f"x{i}" for i in range(ROWS)]}, "it lacks 400 of 400 rows, first 'r0'"),
+        (
+            {"labels": LabelSpace(("x", "y", "z"), "single")},
+            "it does not know 3 labels, first 'a'",
+        ),
+        (
+            {"truth": np.roll(predictions(()).truth, 1, axis=0)},
+            "its true labels differ in 399 rows, first 'r1'",
+        ),
     ],
 )
-def test_other_rows_are_no_comparison(change):
+def test_other_rows_are_no_comparison(change, clause):
     other = dataclasses.replace(predictions(()), **change)
     result = judge({}, RegisterConfig(), predictions(()), Champion("2", other))
     assert not result.passed
-    assert result.reasons == ["the champion (version 2) was not measured on the same rows"]
+    assert result.reasons == [
+        f"the champion (version 2) was not measured on the same rows: {clause}"
+    ]
 
 
 def test_champion_that_cannot_be_had_refuses_with_the_reason():
