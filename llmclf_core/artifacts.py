@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 
+from llmclf_core.errors import UserError
 from llmclf_core.files import (
     atomic_directory,
     explain_header,
@@ -70,6 +71,18 @@ class Corpus:
         write_json(path / "corpus.json", header)
         write_json(path / "report.json", self.report)
 
+    def check_trainable(self, path: Path) -> None:
+        """Raises UserError when there are no training or validation rows; ``path`` is named."""
+        for name, use in (
+            (TRAIN, "training"),
+            (VALIDATION, "choosing the best step and calibration"),
+        ):
+            if not len(self.splits[name]):
+                raise UserError(
+                    f"{path} has no {name} rows, but {use} needs some; change ingest.split and "
+                    "ingest again"
+                )
+
     @classmethod
     def load(cls, path: Path) -> Corpus:
         """Raises UserError for anything that is not a whole corpus of this schema."""
@@ -90,13 +103,15 @@ class Tokens:
 
     Attributes:
         splits: ``train`` and ``validation``; columns ``id`` (string), ``input_ids`` (list of
-            int32), ``labels`` (list of int32 label ids).
+            int32; with a prompt the document's alone), ``labels`` (list of int32 label ids).
         labels: the label space.
         recipe: the settings that made them, applied again at prediction.
         corpus: fingerprint of the corpus.
         fingerprint: of the corpus, the tokenizer and the settings.
         statistics: rows, tokens, truncated rows and lost tokens for each split.
         tokenizer: directory of the saved tokenizer.
+        prompt: what stands around the documents (a :class:`~llmclf_core.tokens.prompt.Prompt` as
+            JSON), or None.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -106,6 +121,7 @@ class Tokens:
     fingerprint: str
     statistics: dict[str, dict[str, float]]
     tokenizer: Path
+    prompt: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Raises UserError when the place cannot be written."""
@@ -120,14 +136,23 @@ class Tokens:
                 "recipe": self.recipe,
                 "statistics": self.statistics,
                 "splits": {name: len(data) for name, data in self.splits.items()},
+                "prompt": self.prompt,
             }
             write_json(draft / "tokens.json", header)
 
     @classmethod
-    def load(cls, path: Path) -> Tokens:
-        """Raises UserError for anything that is not a whole set of tokens of this schema."""
+    def load(cls, path: Path, prompted: bool | None = None) -> Tokens:
+        """Load tokens; with ``prompted`` they have to be made for a prompt, or (false) must not be.
+
+        Raises UserError for anything else, or no whole set of tokens of this schema.
+        """
         header = read_json(path / "tokens.json", "tokens")
         with explain_header(path / "tokens.json"):
+            if prompted not in (None, header["prompt"] is not None):
+                raise UserError(
+                    f"{path} was {'not ' if prompted else ''}made for instruct; tokenize the "
+                    "corpus for this approach"
+                )
             return cls(
                 splits={n: load_split(path / n, rows) for n, rows in header["splits"].items()},
                 labels=LabelSpace.from_json(header["labels"]),
@@ -136,6 +161,7 @@ class Tokens:
                 fingerprint=header["fingerprint"],
                 statistics=header["statistics"],
                 tokenizer=path / "tokenizer",
+                prompt=header["prompt"],
             )
 
 

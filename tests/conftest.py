@@ -175,6 +175,36 @@ def build_tiny_base(path: Path, seed: int = 0) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A BERT of 2 layers with random weights and a WordPiece tokenizer."""
+    return build_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny-bert")
+
+
+def build_tiny_encoder(path: Path, seed: int = 0) -> Path:
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+    random = np.random.default_rng(0)
+    texts = [sentence(label, random) for label in WORDS for _ in range(50)]
+    wordpiece = BertWordPieceTokenizer()
+    letters = [chr(code) for code in range(33, 127)]  # the unknown token would be a special one
+    wordpiece.train_from_iterator(texts, vocab_size=400, min_frequency=1, initial_alphabet=letters)
+    BertTokenizerFast(tokenizer_object=wordpiece._tokenizer).save_pretrained(path)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=wordpiece.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=160,
+        initializer_range=0.1,
+    )
+    BertForMaskedLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def demo_assets(tmp_path_factory):
     """The demo's assets, from the user's cache or fetched; without either, skipped on a laptop."""
     from llmclf_core.errors import UserError
@@ -184,7 +214,7 @@ def demo_assets(tmp_path_factory):
     previous = os.environ.get("LLMCLF_CACHE")
     os.environ["LLMCLF_CACHE"] = shared
     try:
-        return {name: fetch(name) for name in ("smollm2", "bbc")}
+        return {name: fetch(name) for name in ("smollm2", "minilm", "bbc")}
     except UserError as error:
         missing_service(f"the demo's model and corpus cannot be fetched: {error}")
     finally:
@@ -211,3 +241,9 @@ def smollm2(demo_assets, converted_cache, monkeypatch) -> Path:
     """The demo's GGUF file; converted once a session."""
     monkeypatch.setenv("LLMCLF_CACHE", str(converted_cache))
     return demo_assets["smollm2"] / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture
+def minilm(demo_assets) -> Path:
+    """The demo's encoder: a directory."""
+    return demo_assets["minilm"]

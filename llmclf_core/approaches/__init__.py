@@ -9,7 +9,13 @@ from llmclf_core.approaches.base import HEADER, Calibration, Classifier
 from llmclf_core.errors import UserError
 from llmclf_core.files import read_json
 
-APPROACHES = {"head": "llmclf_core.approaches.head:HeadClassifier"}
+APPROACHES = {
+    "tfidf": "llmclf_core.approaches.tfidf:TfidfClassifier",
+    "probe": "llmclf_core.approaches.probe:ProbeClassifier",
+    "encoder": "llmclf_core.approaches.encoder:EncoderClassifier",
+    "head": "llmclf_core.approaches.head:HeadClassifier",
+    "instruct": "llmclf_core.approaches.instruct:InstructClassifier",
+}
 """Where each approach's classifier is defined. Imported on demand: whoever only reads figures does
 not wait for torch and transformers."""
 

@@ -7,10 +7,9 @@ save; the fingerprint tells whether an adapter meets the base that it was traine
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from transformers import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
+from llmclf_core.models.weights import weights_fingerprint
 from llmclf_core.paths import cache_dir, expand, file_sha256
 from llmclf_core.processes import device
 
@@ -45,9 +45,6 @@ log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-_SAMPLES = 16
-_SAMPLE_BYTES = 1 << 16
-_VOLATILE = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"}
 
 
 @dataclass(frozen=True)
@@ -89,11 +86,11 @@ def resolve(source: str, revision: str | None = None) -> Base:
     if path.suffix == ".gguf":
         return _from_gguf(source, path)
     if path.is_dir():
-        return Base(source, None, path, _weights_fingerprint(path))
+        return Base(source, None, path, weights_fingerprint(path))
     if not _HUB_ID.match(source):
         raise UserError(f"base model {source}: no such file or directory ({path})")
     directory = _download(source, revision)
-    return Base(source, directory.name, directory, _weights_fingerprint(directory))
+    return Base(source, directory.name, directory, weights_fingerprint(directory))
 
 
 def _download(source: str, revision: str | None) -> Path:
@@ -148,42 +145,6 @@ def _convert_gguf(path: Path, output: Path) -> None:
     ).save_pretrained(output)
 
 
-def _weights_fingerprint(directory: Path) -> str:
-    """Hash the architecture, every tensor's name, shape and type, and samples of the bytes.
-
-    Reading 16 GB of weights at each start would cost more than it tells: headers and 1 MiB of
-    samples from each file separate any two models that were trained apart.
-    """
-    files = sorted(directory.glob("*.safetensors"))
-    if not files or not (directory / "config.json").is_file():
-        raise UserError(
-            f"base model {directory}: needs config.json and *.safetensors "
-            "(pickled weights are not loaded)"
-        )
-    digest = hashlib.sha256()
-    try:
-        config = json.loads((directory / "config.json").read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"base model {directory}: config.json is broken ({error})") from None
-    kept = {key: value for key, value in config.items() if key not in _VOLATILE}
-    digest.update(json.dumps(kept, sort_keys=True).encode())
-    for file in files:
-        _hash_sampled(file, digest)
-    return digest.hexdigest()[:16]
-
-
-def _hash_sampled(file: Path, digest: Any) -> None:
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        header = int.from_bytes(handle.read(8), "little")
-        if header > size:
-            raise UserError(f"{file} is truncated or not safetensors; fetch the base model again")
-        digest.update(handle.read(header))
-        for i in range(_SAMPLES):
-            handle.seek(8 + header + (size - 8 - header) * i // _SAMPLES)
-            digest.update(handle.read(_SAMPLE_BYTES))
-
-
 def compute_dtype(setting: str) -> torch.dtype:
     """``auto`` to bfloat16 where the hardware multiplies it natively, else float32."""
     if setting != "auto":
@@ -194,6 +155,12 @@ def compute_dtype(setting: str) -> torch.dtype:
         # AVX2-only processors emulate bfloat16 about a hundred times slower than float32.
         native = bool(torch.cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if native else torch.float32
+
+
+def resolve_dtype(config: BaseModelConfig) -> BaseModelConfig:
+    """The same settings with ``dtype`` by name, so that whoever loads them computes alike."""
+    dtype = str(compute_dtype(config.dtype)).removeprefix("torch.")
+    return config.model_copy(update={"dtype": dtype})
 
 
 def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> Any:
@@ -210,7 +177,38 @@ def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> An
     Raises:
         UserError: for weights that transformers cannot load.
     """
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device())}}
+    model = load_pretrained(AutoModel, base, config, dtype)
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model.eval()
+
+
+def load_pretrained(
+    kind: Any,
+    base: Base,
+    config: BaseModelConfig,
+    dtype: torch.dtype,
+    unquantized: Sequence[str] = (),
+    model_config: Any = None,
+    **options: Any,
+) -> Any:
+    """Load weights as any kind of model, on this process's device.
+
+    Args:
+        kind: an ``AutoModel`` class of transformers.
+        base: the resolved model.
+        config: quantisation and attention settings.
+        dtype: compute type; with NF4 the type that weights are de-quantised to.
+        unquantized: modules that NF4 leaves as they are, in place of transformers' own choice.
+        model_config: in place of the one that lies with the weights.
+        **options: of ``from_pretrained``, whose result is returned.
+
+    Raises:
+        UserError: for weights that transformers cannot load.
+    """
+    options |= {"dtype": dtype, "device_map": {"": str(device())}}
+    if model_config is not None:
+        options["config"] = model_config
     if config.attention != "auto":
         options["attn_implementation"] = config.attention
     if config.quantization == "nf4":
@@ -219,9 +217,10 @@ def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> An
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=config.double_quantization,
             bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=list(unquantized) or None,
         )
     try:
-        model = AutoModel.from_pretrained(
+        return kind.from_pretrained(
             base.directory, use_safetensors=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, ImportError, KeyError) as error:
@@ -232,9 +231,6 @@ def load_backbone(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> An
         raise UserError(
             f"the weights of base model {base.source} are damaged ({error}); fetch it again"
         ) from None
-    model.requires_grad_(False)
-    model.config.use_cache = False
-    return model.eval()
 
 
 def context_length(base: Base) -> int:

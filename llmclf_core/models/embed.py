@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ def pooled_embeddings(
     pad_id: int,
     batch_size: int,
     store: Path,
+    tick: Callable[[], None] = lambda: None,
 ) -> npt.NDArray[np.float32]:
     """Pooled hidden states of every sequence, before the head.
 
@@ -34,6 +35,7 @@ def pooled_embeddings(
         pad_id: fills batches.
         batch_size: sequences in a forward pass.
         store: a ``.npy`` file, memory-mapped; made when it does not exist.
+        tick: called after each batch.
 
     Returns:
         float32, (n, hidden).
@@ -53,6 +55,7 @@ def pooled_embeddings(
                 hidden = model.hidden_states(ids, mask).float()
                 embeddings[rows] = model.head.pooling(hidden, mask).cpu().numpy()
             ticker.update(len(rows))
+            tick()
     return np.array(embeddings)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +64,12 @@ class ClassificationHead(nn.Module):
         self.out = nn.Linear(hidden, n_labels)
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
+
+    def fill(self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
+        """Set the last layer: (n_labels, hidden) and (n_labels,)."""
+        with torch.no_grad():
+            self.out.weight.copy_(torch.from_numpy(weight))
+            self.out.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(batch, length, hidden) and (batch, length) to logits (batch, n_labels), float32."""

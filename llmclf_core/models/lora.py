@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from llmclf_core.config import LoraConfig
 from llmclf_core.errors import UserError
 
 
-def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftModel:
+def add_adapter(
+    backbone: Any, config: LoraConfig, base_source: str, exclude: Sequence[str] = ()
+) -> PeftModel:
     """Wrap a backbone with a fresh adapter; its second factor is zero, so nothing changes yet.
 
     Args:
         backbone: a transformers model.
         config: rank, targets and so on.
         base_source: recorded as the base's name in ``adapter_config.json``.
+        exclude: names of modules that get no adapter.
 
     Raises:
         UserError: for targets that the model does not have, or more layers than it has.
@@ -33,6 +37,7 @@ def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftMode
         target_modules=_targets(backbone, config),
         use_rslora=config.rslora,
         bias="none",
+        exclude_modules=list(exclude) or None,
         base_model_name_or_path=base_source,
     )
     model = get_peft_model(backbone, peft_config)
@@ -41,8 +46,13 @@ def add_adapter(backbone: Any, config: LoraConfig, base_source: str) -> PeftMode
 
 
 def _targets(backbone: Any, config: LoraConfig) -> list[str]:
-    """Names of the linear layers to adapt: last parts, or whole names with ``top_layers``."""
-    names = [name for name, module in backbone.named_modules() if _is_linear(module)]
+    """Names of the linear layers to adapt: last parts, or whole names with ``top_layers``.
+
+    Never the output embedding, whose weights are often the input's too.
+    """
+    output = backbone.get_output_embeddings()
+    linear = [(name, m) for name, m in backbone.named_modules() if _is_linear(m)]
+    names = [name for name, module in linear if module is not output]
     known = sorted({name.rsplit(".", 1)[-1] for name in names})
     wanted = known if config.targets == "all-linear" else list(config.targets)
     if unknown := set(wanted) - set(known):

@@ -6,18 +6,8 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from llmclf_core.approaches.head import HeadClassifier, batched_logits, hidden_size
-from llmclf_core.artifacts import TRAIN, VALIDATION
-from llmclf_core.config import (
-    BaseModelConfig,
-    HeadConfig,
-    LoraConfig,
-    TokenizeConfig,
-    TrainingConfig,
-)
+from llmclf_core.approaches.head import HeadClassifier, hidden_size
+from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig, TrainingConfig
 from llmclf_core.evaluation.calibrate import fit_calibration
 from llmclf_core.models.base import load_backbone
 from llmclf_core.models.embed import pooled_embeddings
@@ -25,17 +15,10 @@ from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
 from llmclf_core.processes import device, process_state
-from llmclf_core.steps.neural import NeuralJob
-from llmclf_core.tokens.batching import Rows, pad
-from llmclf_core.tokens.encode import Encoder
-from llmclf_core.tokens.tokenize import row_lengths
+from llmclf_core.steps.scored import BATCH, ScoredJob
 from llmclf_core.training.loop import Logits, Task
-from llmclf_core.training.losses import balanced_weights, row_losses
-from llmclf_core.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
-
-_BATCH = 16
 
 
 def finetune_head(
@@ -67,7 +50,7 @@ def finetune_head(
     return _HeadJob(tokens_path, base_config, lora, head, training, seed).run(output)
 
 
-class _HeadJob(NeuralJob[HeadModel, HeadClassifier]):
+class _HeadJob(ScoredJob[HeadModel, HeadClassifier]):
     approach: ClassVar[str] = HeadClassifier.approach
 
     def __init__(
@@ -82,9 +65,6 @@ class _HeadJob(NeuralJob[HeadModel, HeadClassifier]):
         own = {"lora": lora.model_dump(), "head": head.model_dump()}
         super().__init__(tokens_path, base_config, training, seed, own)
         self.lora, self.head = lora, head
-        self.train_ids = self.tokens.splits[TRAIN].select_columns("input_ids")
-        self.validation_ids = self.tokens.splits[VALIDATION]["input_ids"]
-        self.encoder = Encoder(self.tokens.tokenizer, TokenizeConfig(**self.tokens.recipe))
 
     def build(self) -> HeadModel:
         backbone = load_backbone(self.base, self.base_config, self.dtype)
@@ -102,40 +82,14 @@ class _HeadJob(NeuralJob[HeadModel, HeadClassifier]):
             model,
             self.train_ids["input_ids"],
             self.encoder.pad_id,
-            _BATCH,
+            BATCH,
             self.state / f"embeddings-{process_state().process_index}.npy",
         )
-        weight, bias = fit_probe(embeddings, self.train_truth, self.labels.task)
-        with torch.no_grad():
-            model.head.out.weight.copy_(torch.from_numpy(weight))
-            model.head.out.bias.copy_(torch.from_numpy(bias))
+        model.head.fill(*fit_probe(embeddings, self.train_truth, self.labels.task))
 
     def task(self, model: HeadModel) -> Task:
-        weights = None
-        if self.training.class_weights == "balanced":
-            weights = balanced_weights(self.train_truth, self.labels.task).to(device())
-
-        def loss(module: nn.Module, rows: Rows) -> Tensor:
-            ids, mask = pad(self.train_ids[rows]["input_ids"], self.encoder.pad_id, device())
-            truth = torch.from_numpy(self.train_truth[rows]).to(device(), torch.float32)
-            logits = module(ids, mask)
-            return row_losses(logits, truth, self.labels.task, self.training, weights).sum()
-
-        def validate() -> tuple[dict[str, float], Logits]:
-            logits = batched_logits(
-                model, self.validation_ids, self.encoder.pad_id, len(self.labels), _BATCH
-            )
-            return validation_metrics(logits, self.validation_truth, self.labels), logits
-
         head = {f"head.{name}" for name, _ in model.head.named_parameters()}
-        return Task(
-            model,
-            row_lengths(self.tokens.splits[TRAIN]),
-            loss,
-            validate,
-            warm=self.head.init == "frozen",
-            head=head,
-        )
+        return self.scored_task(model, head, warm=self.head.init == "frozen")
 
     def classifier(self, model: HeadModel, validation_logits: Logits) -> HeadClassifier:
         return HeadClassifier(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from transformers import AutoTokenizer
 from llmclf_core.config import TokenizeConfig
 from llmclf_core.errors import UserError
 from llmclf_core.paths import fingerprint
-
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+from llmclf_core.tokens.texts import clean_texts
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,25 @@ class Encoder:
         pad_id: fills batches; never read as content, since pooling goes by the attention mask.
     """
 
-    def __init__(self, directory: Path, config: TokenizeConfig) -> None:
-        """Raises UserError when there is no fast tokenizer in ``directory``."""
+    def __init__(self, directory: Path, config: TokenizeConfig, bare: bool = False) -> None:
+        """Args:
+        directory: where the tokenizer lies.
+        config: truncation and so on.
+        bare: a text stands inside a prompt: no special tokens are added, and it may be empty.
+
+        Raises:
+            UserError: when there is no fast tokenizer in ``directory``.
+        """
         self.directory = directory
         self.config = config
-        tokenizer = _load(directory)
+        tokenizer = load_tokenizer(directory)
+        self._bare = bare
         self._backend = tokenizer.backend_tokenizer
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
         self._eos = _missing_eos(tokenizer, directory) if config.append_eos else None
-        room = _room(self._backend, config.max_length, int(self._eos is not None))
+        self._added = 0 if bare else self._backend.num_special_tokens_to_add(False)
+        room = _room(self._added, config.max_length, int(self._eos is not None))
         self._backend.enable_truncation(max_length=room, direction=config.truncation_side)
         self.pad_id = _first_set(tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self._stand_in = _first_set(tokenizer.bos_token_id, tokenizer.eos_token_id, self.pad_id)
@@ -56,35 +63,30 @@ class Encoder:
         return fingerprint(self._backend.to_str(), self.config.model_dump(), ids)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Encode texts; every result has at least one token.
+        """Encode texts; every result has at least one token, unless they are bare.
 
         Lone surrogates, which no UTF-8 can express, become U+FFFD.
 
         Raises:
             UserError: for something that is not a list of strings.
         """
-        special = self._backend.num_special_tokens_to_add(False)
+        encodings = self._backend.encode_batch(
+            clean_texts(texts), add_special_tokens=not self._bare
+        )
         return [
-            Encoded(self._finish(e.ids), sum(len(o.ids) - special for o in e.overflowing))
-            for e in self._backend.encode_batch(_clean(texts))
+            Encoded(self._finish(e.ids), sum(len(o.ids) - self._added for o in e.overflowing))
+            for e in encodings
         ]
 
     def _finish(self, ids: list[int]) -> list[int]:
         if self._eos is not None:
             return [*ids, self._eos]
-        return ids or [self._stand_in]  # an empty text still has to be classified
+        # An empty text still has to be classified.
+        return ids if ids or self._bare else [self._stand_in]
 
 
-def _clean(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise UserError("one text was given where a list of texts was expected")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(f"text {i} is not a string but {type(text).__name__}: {text!r:.100}")
-    return [_SURROGATE.sub("\ufffd", text) for text in texts]
-
-
-def _load(directory: Path) -> Any:
+def load_tokenizer(directory: Path) -> Any:
+    """A fast tokenizer; raises UserError when there is none in ``directory``."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare ones
@@ -102,8 +104,8 @@ def _missing_eos(tokenizer: Any, directory: Path) -> int | None:
     return None if tokenizer.backend_tokenizer.encode("").ids[-1:] == [eos] else eos
 
 
-def _room(backend: Any, max_length: int, appended: int) -> int:
-    special = backend.num_special_tokens_to_add(False) + appended
+def _room(added: int, max_length: int, appended: int) -> int:
+    special = added + appended
     if max_length <= special:
         raise UserError(
             f"tokenize.max_length is {max_length}, but {special} special tokens are added"

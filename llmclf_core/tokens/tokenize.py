@@ -15,14 +15,17 @@ import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
 from llmclf_core.artifacts import TRAIN, VALIDATION, Corpus, Tokens
-from llmclf_core.config import BaseModelConfig, TokenizeConfig
+from llmclf_core.config import BaseModelConfig, InstructConfig, TokenizeConfig
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.files import atomic_directory
 from llmclf_core.models.base import Base, context_length, resolve
 from llmclf_core.paths import cache_dir, fingerprint
 from llmclf_core.tokens.encode import Encoder
+from llmclf_core.tokens.instruct import InstructEncoder
 
 log = logging.getLogger(__name__)
+
+AnyEncoder = Encoder | InstructEncoder
 
 _BATCH = 1000
 _FEATURES = datasets.Features(
@@ -36,7 +39,11 @@ _FEATURES = datasets.Features(
 
 
 def tokenize(
-    corpus_path: Path, base_config: BaseModelConfig, config: TokenizeConfig, output: Path
+    corpus_path: Path,
+    base_config: BaseModelConfig,
+    config: TokenizeConfig,
+    output: Path,
+    instruct: InstructConfig | None = None,
 ) -> Tokens:
     """Encode the training and validation rows with the base model's tokenizer.
 
@@ -48,16 +55,22 @@ def tokenize(
         base_config: the base model whose tokenizer is used.
         config: truncation and so on.
         output: directory to write.
+        instruct: the prompt that the texts are for; then only the documents are encoded, cut to the
+            room that it leaves.
 
     Raises:
         UserError: for a corpus or base model that cannot be read, a corpus without training or
-            validation rows, or an unwritable output.
+            validation rows, a prompt that does not fit, or an unwritable output.
     """
     corpus = Corpus.load(corpus_path)
-    _check_rows(corpus, corpus_path)
+    corpus.check_trainable(corpus_path)
     base = resolve(base_config.source, base_config.revision)
     _check_length(config, base)
-    encoder = Encoder(base.directory, config)
+    encoder = (
+        Encoder(base.directory, config)
+        if instruct is None
+        else InstructEncoder.of(base.directory, config, instruct, corpus.labels)
+    )
     key = fingerprint(corpus.fingerprint, encoder.fingerprint)
     cached = cache_dir() / "tokens" / key
     if not _is_whole(cached):
@@ -77,15 +90,6 @@ def _is_whole(cached: Path) -> bool:
     return True
 
 
-def _check_rows(corpus: Corpus, path: Path) -> None:
-    for name, use in ((TRAIN, "training"), (VALIDATION, "choosing the best step and calibration")):
-        if not len(corpus.splits[name]):
-            raise UserError(
-                f"{path} has no {name} rows, but {use} needs some; change ingest.split and ingest "
-                "again"
-            )
-
-
 def _check_length(config: TokenizeConfig, base: Base) -> None:
     limit = context_length(base)
     if config.max_length > limit:
@@ -94,7 +98,7 @@ def _check_length(config: TokenizeConfig, base: Base) -> None:
         )
 
 
-def _encode(corpus: Corpus, encoder: Encoder, key: str, output: Path) -> None:
+def _encode(corpus: Corpus, encoder: AnyEncoder, key: str, output: Path) -> None:
     splits, statistics = {}, {}
     place = Path(tempfile.gettempdir())
     with explain_os_errors(place), tempfile.TemporaryDirectory(prefix="llmclf-") as scratch:
@@ -112,11 +116,12 @@ def _encode(corpus: Corpus, encoder: Encoder, key: str, output: Path) -> None:
             fingerprint=key,
             statistics=statistics,
             tokenizer=tokenizer,
+            prompt=encoder.prompt.to_json() if isinstance(encoder, InstructEncoder) else None,
         )
         tokens.save(output)
 
 
-def _encode_split(rows: datasets.Dataset, encoder: Encoder, scratch: Path) -> datasets.Dataset:
+def _encode_split(rows: datasets.Dataset, encoder: AnyEncoder, scratch: Path) -> datasets.Dataset:
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = encoder.encode(batch["text"])
         return {"input_ids": [e.ids for e in encoded], "lost": [e.lost for e in encoded]}

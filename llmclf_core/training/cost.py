@@ -13,19 +13,28 @@ from llmclf_core.training.checkpoint import Progress, trainable
 
 
 def training_cost(model: nn.Module, progress: Progress) -> dict[str, float]:
+    """:func:`cost_of` a training by the loop."""
+    parameters = sum(p.numel() for p in trainable(model).values())
+    return cost_of(parameters, progress.seconds, progress.tokens)
+
+
+def cost_of(parameters: int, seconds: float, tokens: int | None = None) -> dict[str, float]:
     """Figures that are comparable between approaches.
 
+    Args:
+        parameters: how many were trained.
+        seconds: spent on it, over all attempts of a resumed training.
+        tokens: trained on (real ones, no padding); None where there are none.
+
     Returns:
-        ``trained_parameters``, ``train_seconds`` (all attempts of a resumed training),
-        ``train_tokens_per_second`` (real tokens, no padding), ``peak_memory_mb`` (of the process,
-        1 MB = 10^6 bytes) and, with a GPU, ``peak_gpu_memory_mb``.
+        ``trained_parameters``, ``train_seconds``, ``train_tokens_per_second`` (with ``tokens``),
+        ``peak_memory_mb`` (of the process, 1 MB = 10^6 bytes) and, with a GPU,
+        ``peak_gpu_memory_mb``.
     """
-    cost: dict[str, float] = {
-        "trained_parameters": sum(p.numel() for p in trainable(model).values()),
-        "train_seconds": progress.seconds,
-        "train_tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-        "peak_memory_mb": peak_memory_bytes() / 1e6,
-    }
+    cost: dict[str, float] = {"trained_parameters": parameters, "train_seconds": seconds}
+    if tokens is not None:
+        cost["train_tokens_per_second"] = tokens / max(seconds, 1e-9)
+    cost["peak_memory_mb"] = peak_memory_bytes() / 1e6
     if torch.cuda.is_available():
         cost["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return cost

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llmclf_core.approaches.base import Calibration
-from llmclf_core.approaches.head import HeadClassifier, hidden_size, read_head
+from llmclf_core.approaches.based import read_weights
+from llmclf_core.approaches.head import HeadClassifier, hidden_size
 from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig, TokenizeConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
@@ -102,7 +103,7 @@ def test_damaged_head(tmp_path, damage):
     head = ClassificationHead(8, 3, HeadConfig())
     path = tmp_path / "head.safetensors"
     save_file(head.state_dict(), path)
-    read_head(path, ClassificationHead(8, 3, HeadConfig()))
+    read_weights(path, ClassificationHead(8, 3, HeadConfig()).state_dict())
     if damage == "gone":
         path.unlink()
     elif damage == "cut":
@@ -112,7 +113,7 @@ def test_damaged_head(tmp_path, damage):
     else:
         save_file({"out.weight": load_file(path)["out.weight"]}, path)
     with pytest.raises(UserError, match=r"cannot read the head weights .*head\.safetensors"):
-        read_head(path, head)
+        read_weights(path, head.state_dict())
 
 
 def test_classifier_on_a_full_disk(build, small_disk):

@@ -248,7 +248,7 @@ def test_best_checkpoint_is_kept_and_training_stops_early(
             n: t.clone() for n, t in loop.copy_of(loop.trainable(self.task.model)).items()
         }
 
-    monkeypatch.setattr("llmclf_core.steps.finetune_head.validation_metrics", validate)
+    monkeypatch.setattr("llmclf_core.steps.scored.validation_metrics", validate)
     monkeypatch.setattr(loop.Loop, "_evaluate", remember)
     classifier = train(tokens_path, tiny_base, tmp_path / "c", epochs=9, patience=2)
     assert sorted(kept) == [9, 18, 27, 36]  # 0.8 and 0.7 were two stale validations
@@ -262,7 +262,7 @@ def test_equal_metrics_are_told_apart_by_the_loss(tokens_path, tiny_base, tmp_pa
     def validate(logits, truth, labels):
         return {"macro_f1": 0.9, "micro_f1": 0.9, "loss": next(losses)}
 
-    monkeypatch.setattr("llmclf_core.steps.finetune_head.validation_metrics", validate)
+    monkeypatch.setattr("llmclf_core.steps.scored.validation_metrics", validate)
     stopped = []
     run = loop.Loop.run
 
@@ -278,7 +278,7 @@ def test_equal_metrics_are_told_apart_by_the_loss(tokens_path, tiny_base, tmp_pa
 
 def test_loss_that_is_not_finite(tokens_path, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "llmclf_core.steps.finetune_head.row_losses",
+        "llmclf_core.steps.scored.row_losses",
         lambda logits, *_: logits.sum(1) * torch.nan,
     )
     with pytest.raises(UserError, match=r"training loss became nan at step 1; lower training"):

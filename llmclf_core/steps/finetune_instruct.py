@@ -1,0 +1,172 @@
+"""The finetune-instruct step: an adapter that answers a prompt, from tokens to a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from llmclf_core.approaches.instruct import InstructClassifier, make_answerer
+from llmclf_core.artifacts import TRAIN, VALIDATION
+from llmclf_core.config import (
+    BaseModelConfig,
+    InstructConfig,
+    LoraConfig,
+    TokenizeConfig,
+    TrainingConfig,
+)
+from llmclf_core.errors import UserError
+from llmclf_core.evaluation.calibrate import fit_calibration
+from llmclf_core.models.causal import load_causal
+from llmclf_core.models.lora import add_adapter
+from llmclf_core.models.plain_scoring import answer_losses
+from llmclf_core.processes import device
+from llmclf_core.progress import Ticker
+from llmclf_core.steps.neural import NeuralJob
+from llmclf_core.tokens.batching import Rows
+from llmclf_core.tokens.instruct import InstructEncoder, render
+from llmclf_core.tokens.prompt import Prompt
+from llmclf_core.tokens.tokenize import row_lengths
+from llmclf_core.training.loop import Logits, Task
+from llmclf_core.training.losses import balanced_weights
+from llmclf_core.training.validation import validation_metrics
+
+_BATCH = 16
+
+
+def finetune_instruct(
+    tokens_path: Path,
+    base_config: BaseModelConfig,
+    lora: LoraConfig,
+    instruct: InstructConfig,
+    training: TrainingConfig,
+    output: Path,
+    seed: int = 0,
+) -> InstructClassifier:
+    """Train an adapter on the answers, calibrate on the validation rows, save the classifier.
+
+    The loss of a row is the negative log-likelihood of its answer's tokens, their sum; prompt and
+    document are read and not learnt. Resumes as :meth:`llmclf_core.steps.neural.NeuralJob.run`
+    says.
+
+    Args:
+        tokens_path: a saved :class:`Tokens`, made for these instruct settings with the tokenizer of
+            the same base.
+        base_config: the base model, quantisation and compute type.
+        lora: the adapter.
+        instruct: prompt and answers; its own tokenize, lora and training sections are not read.
+        training: the loop; ``head_learning_rate`` has nothing to act on here.
+        output: directory of the classifier.
+        seed: of everything random.
+
+    Raises:
+        UserError: for unreadable input, settings that do not fit the base, the tokens or the
+            approach, a loss that is not finite, an unwritable output.
+    """
+    _check_settings(training)
+    return _InstructJob(tokens_path, base_config, lora, instruct, training, seed).run(output)
+
+
+def _check_settings(training: TrainingConfig) -> None:
+    if training.loss == "focal":
+        raise UserError(
+            "training.loss: focal weighs labels, and instruct learns tokens; set cross_entropy "
+            "(instruct.training.loss)"
+        )
+
+
+class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
+    approach: ClassVar[str] = InstructClassifier.approach
+    prompted: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        tokens_path: Path,
+        base_config: BaseModelConfig,
+        lora: LoraConfig,
+        instruct: InstructConfig,
+        training: TrainingConfig,
+        seed: int,
+    ) -> None:
+        shown = instruct.model_dump(exclude={"tokenize", "lora", "training"})
+        own = {"lora": lora.model_dump(), "instruct": shown}
+        super().__init__(tokens_path, base_config, training, seed, own)
+        self.lora, self.instruct = lora, instruct
+        prompt = Prompt.from_json(self.tokens.prompt or {})
+        self._check(tokens_path, prompt)
+        self.encoder = InstructEncoder(
+            self.tokens.tokenizer,
+            TokenizeConfig(**self.tokens.recipe),
+            prompt,
+            self.labels,
+        )
+        self.train_rows = self.tokens.splits[TRAIN].select_columns(["input_ids", "labels"])
+        self.validation_ids = self.tokens.splits[VALIDATION]["input_ids"]
+
+    def _check(self, tokens_path: Path, prompt: Prompt) -> None:
+        if prompt != render(self.tokens.tokenizer, self.instruct, self.labels):
+            raise UserError(
+                f"{tokens_path} was made with another prompt, verbalizer or chat template than the "
+                "instruct settings give; tokenize again"
+            )
+        if self.instruct.length_normalization and self.labels.task == "multi":
+            raise UserError(
+                "instruct.length_normalization is for one label a text; leave it out for sets"
+            )
+
+    def build(self) -> PeftModel:
+        model = load_causal(self.base, self.base_config, self.dtype)
+        if self.training.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        return add_adapter(model, self.lora, self.base.source)
+
+    def task(self, model: PeftModel) -> Task:
+        weights = np.ones(len(self.labels), dtype=np.float32)
+        if self.training.class_weights == "balanced":
+            weights = balanced_weights(self.train_truth, self.labels.task).numpy()
+
+        def loss(module: nn.Module, rows: Rows) -> Tensor:
+            return self._loss(module, rows, weights.tolist())
+
+        def validate() -> tuple[dict[str, float], Logits]:
+            answerer = make_answerer(model, self.encoder, self.instruct)
+            with Ticker("validate", len(self.validation_ids)) as ticker:
+                logits = answerer.answer(self.validation_ids, _BATCH, ticker.update).logits
+            return validation_metrics(logits, self.validation_truth, self.labels), logits
+
+        return Task(model, self._lengths(), loss, validate)
+
+    def _loss(self, module: nn.Module, rows: Rows, weights: list[float]) -> Tensor:
+        """Sum of the rows' losses, each answer token's times its label's weight."""
+        batch = self.train_rows[rows]
+        answers = self.encoder.answers
+        losses = answer_losses(
+            module,
+            [self.encoder.context(ids) for ids in batch["input_ids"]],
+            [answers.write(labels) for labels in batch["labels"]],
+            self.encoder.pad_id,
+        )
+        weighed = [answers.weigh(labels, weights) for labels in batch["labels"]]
+        padded = [row + [0.0] * (losses.shape[1] - len(row)) for row in weighed]
+        return (losses * torch.tensor(padded, device=device())).sum()
+
+    def _lengths(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Tokens of each training row, prompt and answer included, (n,)."""
+        answers = [len(self.encoder.answers.write(ids)) for ids in self.train_rows["labels"]]
+        around = len(self.encoder.prefix) + len(self.encoder.suffix)
+        return row_lengths(self.tokens.splits[TRAIN]) + np.array(answers, dtype=np.int64) + around
+
+    def classifier(self, model: PeftModel, validation_logits: Logits) -> InstructClassifier:
+        return InstructClassifier(
+            model,
+            self.encoder,
+            self.labels,
+            self.base,
+            self.base_config,
+            self.instruct,
+            fit_calibration(validation_logits, self.validation_truth, self.labels),
+        )
