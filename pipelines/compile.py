@@ -18,7 +18,7 @@ def compile_to(output: Path, recipe: Recipe | None = None, image: str | None = N
 
     Args:
         output: YAML file to write.
-        recipe: its values become the pipeline's default arguments.
+        recipe: its approaches become the branches, its values the default arguments.
         image: image of all components, instead of the default one.
 
     Raises:
@@ -30,7 +30,8 @@ def compile_to(output: Path, recipe: Recipe | None = None, image: str | None = N
         output.parent.mkdir(parents=True, exist_ok=True)
         draft = output.with_name(f".{output.stem}.draft.yaml")
         try:
-            compiler.Compiler().compile(pipeline.classify, str(draft), pipeline_parameters=values)
+            built = pipeline.build(recipe.approaches) if recipe else pipeline.build()
+            compiler.Compiler().compile(built, str(draft), pipeline_parameters=values)
             os.replace(draft, output)
         finally:
             draft.unlink(missing_ok=True)
@@ -40,6 +41,10 @@ def _pipeline(image: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN20
     """The pipeline module; its components take their image when they are imported."""
     if image is not None and image != os.environ.get("LLMCLF_IMAGE"):
         os.environ["LLMCLF_IMAGE"] = image
-        for name in [m for m in sys.modules if m.startswith(("components", "pipelines.pipeline"))]:
+        for name in [
+            m
+            for m in sys.modules
+            if m.startswith(("components", "pipelines.branches", "pipelines.pipeline"))
+        ]:
             del sys.modules[name]
     return importlib.import_module("pipelines.pipeline")

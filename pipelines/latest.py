@@ -40,5 +40,5 @@ def _latest(runs: Path) -> str:
             f"no finished run in {runs}; name a model: --model models:/NAME@champion"
         ) from None
     # The very classifier lies on this disk; the registry is asked only when it was moved away.
-    own = summary["artifacts"]["classifier"]
+    own = summary["artifacts"]["champion"]
     return str(own if Path(own).exists() else summary["registration"]["model_uri"])

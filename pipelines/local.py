@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import time
 import uuid
 import warnings
@@ -20,15 +21,17 @@ from kfp import local
 import llmclf_core
 from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
+from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
 from llmclf_core.files import write_json
 from llmclf_core.paths import expand, file_sha256, fingerprint
 from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
+from llmclf_core.steps.attempt import FAILURE
 from llmclf_core.steps.process import ERROR_FILE
 from pipelines.console import quiet
-from pipelines.pipeline import arguments, classify
+from pipelines.pipeline import arguments, build
 from pipelines.store import prepare_store
 
 log = logging.getLogger(__name__)
@@ -89,17 +92,31 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
         cache_root=str(runs / ".cache" / f"steps-{_code_version()}"),
     )
     try:
-        versions = source_version(recipe.ingest), files_version([recipe.base.source])
+        versions = {
+            "source_version": source_version(recipe.ingest),
+            "base_version": files_version([recipe.base.source]),
+            "encoder_version": files_version([recipe.encoder.base.source]),
+        }
+        # One machine: trainings that share its processor or GPU would only wait for each other.
+        pipeline = build(recipe.approaches, parallelism=1)
         with (
             explain_os_errors(directory),
             quiet(directory / "log.txt"),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", "Task .* have no effect in the current local runner")
-            outputs = classify(**arguments(recipe, *versions)).outputs
+            outputs = pipeline(**arguments(recipe, **versions)).outputs
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
+    finally:
+        _forget_failures(directory)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
+
+
+def _forget_failures(directory: Path) -> None:
+    """Steps whose artifact is gone are done again: a failure is not to be found in the cache."""
+    for file in list((directory / "artifacts").rglob(FAILURE)):
+        shutil.rmtree(file.parent)
 
 
 def _code_version() -> str:
@@ -161,23 +178,26 @@ def files_version(sources: Iterable[str]) -> str:
 def _summary(
     recipe: Recipe, execution: str, outputs: dict[str, Path], seconds: float
 ) -> dict[str, Any]:
+    comparison = Comparison.load(outputs["comparison"])
     evaluation = Evaluation.load(outputs["evaluation"])
     registration = Registration.load(outputs["registration"])
     return {
         "run": execution,
+        "answer": comparison.answer,
         "seconds": round(seconds, 1),
-        "base": recipe.base.source,
-        "quantization": recipe.base.quantization,
-        "seed": recipe.seeds[0],
-        "corpus": evaluation.predictions.corpus,
+        "corpus": comparison.corpus,
+        "test_rows": comparison.rows,
+        "confidence": comparison.settings.confidence,
+        "metric": comparison.settings.metric,
+        "champion": comparison.champion,
+        "approaches": [asdict(a) for a in comparison.approaches],
+        "pairs": [asdict(pair) for pair in comparison.pairs],
+        "missing": [asdict(missing) for missing in comparison.missing],
         "classifier": evaluation.predictions.classifier,
-        "test_rows": evaluation.rows,
         "metrics": evaluation.metrics,
-        "confidence": evaluation.confidence,
         "intervals": {name: list(pair) for name, pair in evaluation.intervals.items()},
-        "predict_texts_per_second": evaluation.texts_per_second,
         "registration": asdict(registration),
         "tracking_uri": redact(os.environ["MLFLOW_TRACKING_URI"]),
         "artifacts": {name: str(path) for name, path in outputs.items()},
-        "report": str(outputs["evaluation"] / REPORT),
+        "report": str(outputs["comparison"] / REPORT),
     }

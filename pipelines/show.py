@@ -16,59 +16,89 @@ from rich.console import Console
 from rich.table import Table
 
 from llmclf_core.approaches.base import Classifier
+from llmclf_core.evaluation.comparison import Missing
+from llmclf_core.evaluation.names import duration, title
 from pipelines.local import Finished
 
-FIGURES = {
+METRICS = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
-    "weighted_f1": "weighted F1",
     "accuracy": "accuracy",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
     "log_loss": "log loss",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
+    "calibration_error": "calibr. error",
 }
 
 
 def show(finished: Finished, runs: Path) -> None:
-    """Print the metrics table, the registered model, and what to do next."""
+    """Print the answer, the table of approaches, the registered model, and what to do next."""
     console = Console()
     summary = finished.summary
+    console.print(summary["answer"], highlight=False, markup=False)
     console.print(_table(summary, _others(summary, runs)))
-    for line in _next_steps(finished, runs):
+    for line in [*_missing(summary), *_next_steps(finished, runs)]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _table(summary: dict[str, Any], others: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{summary['test_rows']} test rows", title_justify="left")
-    table.add_column("metric")
-    table.add_column(_heading(summary), justify="right")
-    table.add_column(f"{summary['confidence']:.0%} interval", justify="right")
-    for other in others:
-        table.add_column(_heading(other), justify="right")
-    for name, title in FIGURES.items():
-        interval = summary["intervals"].get(name)
-        shown = f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else ""
-        values = [f"{s['metrics'][name]:.4f}" for s in (summary, *others)]
-        table.add_row(title, values[0], shown, *values[1:])
+    title = f"{summary['test_rows']} test rows; * is the champion"
+    table = Table(title=title, title_justify="left")
+    compared = METRICS.get(summary["metric"], summary["metric"])
+    table.add_column("approach")
+    table.add_column(f"{summary['confidence']:.0%} interval\nof {compared}", justify="right")
+    for title in METRICS.values():
+        table.add_column(title, justify="right")
+    for title in ("trained\nparameters", "train", "texts/s", "peak\nmemory"):
+        table.add_column(title, justify="right")
+    for approach in summary["approaches"]:
+        mark = "* " if approach["approach"] == summary["champion"] else ""
+        table.add_row(*_row(approach, mark), style="bold" if mark else None)
+    for approach in others:
+        table.add_row(*_row(approach, "earlier: "), style="dim")
     return table
 
 
-def _heading(summary: dict[str, Any]) -> str:
-    base = Path(summary["base"]).name
-    return f"head, {base}\n{summary['quantization']}, seed {summary['seed']}"
+def _row(approach: dict[str, Any], mark: str) -> list[str]:
+    low, high = approach["interval"]
+    figures = [f"{approach['metrics'][name]['mean']:.4f}" for name in METRICS]
+    return [mark + _heading(approach), f"{low:.3f} – {high:.3f}", *figures, *_costs(approach)]
+
+
+def _heading(approach: dict[str, Any]) -> str:
+    parts = [title(approach["approach"])]
+    parts += [Path(approach["base"]).name] if approach["base"] else []
+    parts += [approach["quantization"]] if approach["quantization"] != "none" else []
+    seeds = [str(seed) for seed in approach["seeds"] if seed is not None]
+    parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
+    return ", ".join(parts)
+
+
+def _costs(approach: dict[str, Any]) -> list[str]:
+    cost = approach["cost"]
+    seconds, peak = cost.get("train_seconds"), cost.get("peak_memory_mb")
+    return [
+        f"{cost['trained_parameters']:,.0f}" if "trained_parameters" in cost else "",
+        "" if seconds is None else duration(seconds),
+        f"{cost['predict_texts_per_second']:,.1f}",
+        "" if peak is None else f"{peak / 1000:.1f} GB",
+    ]
 
 
 def _others(summary: dict[str, Any], runs: Path, most: int = 3) -> list[dict[str, Any]]:
-    """The latest earlier runs of other classifiers on the same corpus, to be set beside."""
+    """Approaches of the latest earlier runs on the same corpus whose classifiers are not shown."""
+    shown = {a["chosen"] for a in summary["approaches"]}
     found: dict[str, dict[str, Any]] = {}
     files = sorted(runs.glob("*/summary.json"), key=lambda f: f.stat().st_mtime, reverse=True)
     for file in files:
         other = json.loads(file.read_text("utf-8"))
-        if other["corpus"] == summary["corpus"] and other["classifier"] != summary["classifier"]:
-            found.setdefault(other["classifier"], other)
+        if other["corpus"] == summary["corpus"]:
+            for approach in other.get("approaches", []):
+                if approach["chosen"] not in shown:
+                    found.setdefault(approach["chosen"], approach)
     return list(found.values())[:most]
+
+
+def _missing(summary: dict[str, Any]) -> list[str]:
+    return [f"missing:  {Missing(**item)}" for item in summary["missing"]]
 
 
 def _next_steps(finished: Finished, runs: Path) -> list[str]:

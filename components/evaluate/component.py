@@ -16,7 +16,9 @@ def evaluate(
     metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
     report: Output[HTML],
+    approach: str,
     settings: Dict[str, Any],
+    seed: int = 0,
 ):
     """Measure a classifier on the test rows, which nothing before has seen.
 
@@ -27,29 +29,28 @@ def evaluate(
         metrics: The scalar metrics, for the Kubeflow page.
         classification: Confusion matrix (single-label), for the Kubeflow page.
         report: One self-contained page.
+        approach: Of the classifier.
         settings: The recipe's `evaluate` section.
+        seed: Of the training.
     """
-    import json
-    import shutil
     from pathlib import Path
 
-    from llmclf_core.config import EvaluateConfig, parse
-    from llmclf_core.steps.evaluate import evaluate_and_track
+    from llmclf_core.steps.attempt import attempt
+    from llmclf_core.steps.pages import evaluation_page
     from llmclf_core.steps.process import step
 
-    with step("evaluate"):
-        result = evaluate_and_track(
-            Path(classifier.path),
-            Path(corpus.path),
-            parse(EvaluateConfig, settings, "evaluate"),
-            Path(evaluation.path),
-        )
-    shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
-    for name, value in result.metrics.items():
+    def work() -> None:
+        from llmclf_core.config import EvaluateConfig, parse
+        from llmclf_core.steps.evaluate import evaluate_and_track
+
+        config = parse(EvaluateConfig, settings, "evaluate")
+        evaluate_and_track(Path(classifier.path), Path(corpus.path), config, output)
+
+    output = Path(evaluation.path)
+    with step(f"evaluate {approach}"):
+        attempt("evaluate", approach, int(seed), [Path(classifier.path)], output, work)
+    shown = evaluation_page(output, Path(report.path), metrics.path, classification.path)
+    for name, value in shown.metrics.items():
         metrics.log_metric(name, value)
-    for artifact in (metrics, classification):
-        # Both live in their metadata; KFP's local cache reuses only artifacts with a file.
-        Path(artifact.path).write_text(json.dumps(result.metrics))
-    if result.predictions.labels.task == "single":
-        names = list(result.predictions.labels.names)
-        classification.log_confusion_matrix(names, result.confusion)
+    if shown.confusion:
+        classification.log_confusion_matrix(shown.labels, shown.confusion)

@@ -31,26 +31,24 @@ def finetune_head(
     """
     from pathlib import Path
 
-    from llmclf_core.config import (
-        BaseModelConfig,
-        HeadConfig,
-        LoraConfig,
-        TrainingConfig,
-        parse,
-    )
-    from llmclf_core.steps.finetune_head import finetune_head
+    from llmclf_core.steps.attempt import attempt, describe
     from llmclf_core.steps.process import step
 
-    with step("finetune-head"):
-        result = finetune_head(
+    def work() -> None:
+        from llmclf_core import config
+        from llmclf_core.steps.finetune_head import finetune_head
+
+        finetune_head(
             Path(tokens.path),
-            parse(BaseModelConfig, base, "base"),
-            parse(LoraConfig, lora, "lora"),
-            parse(HeadConfig, head, "head"),
-            parse(TrainingConfig, training, "training"),
+            config.parse(config.BaseModelConfig, base, "base"),
+            config.parse(config.LoraConfig, lora, "lora"),
+            config.parse(config.HeadConfig, head, "head"),
+            config.parse(config.TrainingConfig, training, "training"),
             Path(classifier.path),
             int(seed),
         )
-    classifier.metadata.update(
-        approach=result.approach, fingerprint=result.fingerprint, base=result.base.source
-    )
+
+    with step(f"finetune-head, seed {int(seed)}"):
+        inputs, output = [Path(tokens.path)], Path(classifier.path)
+        attempt("finetune-head", "head", int(seed), inputs, output, work)
+    classifier.metadata.update(describe(output))

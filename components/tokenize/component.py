@@ -12,8 +12,10 @@ from components import IMAGE
 def tokenize(
     corpus: Input[Dataset],
     tokens: Output[Dataset],
-    base: Dict[str, Any],
-    settings: Dict[str, Any],
+    approach: str,
+    base: Dict[str, Any] = {},  # noqa: B006
+    settings: Dict[str, Any] = {},  # noqa: B006
+    own: Dict[str, Any] = {},  # noqa: B006
     base_version: str = "",
 ):
     """Turn the training and validation texts into token ids (never the test texts).
@@ -21,25 +23,26 @@ def tokenize(
     Args:
         corpus: What `ingest` wrote.
         tokens: Arrow token ids with the tokenizer, its settings and truncation statistics.
+        approach: Who will read them: `head`, `probe`, `instruct` or `encoder`.
         base: The recipe's `base` section; the base model's tokenizer is used.
         settings: The recipe's `tokenize` section.
+        own: The recipe's section of the approach, for `instruct` (which has a prompt) and `encoder`
+            (which has a base and settings of its own).
         base_version: Changes when the base model's files do, so that nothing made with the former
             ones is reused.
     """
     from pathlib import Path
 
-    from llmclf_core.config import BaseModelConfig, TokenizeConfig, parse
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
-    from llmclf_core.tokens.tokenize import tokenize
 
-    with step("tokenize"):
-        result = tokenize(
-            Path(corpus.path),
-            parse(BaseModelConfig, base, "base"),
-            parse(TokenizeConfig, settings, "tokenize"),
-            Path(tokens.path),
-        )
-    tokens.metadata["base_version"] = base_version
-    tokens.metadata.update(
-        {f"{s}_{k}": v for s, stats in result.statistics.items() for k, v in stats.items()}
-    )
+    def work() -> None:
+        from llmclf_core.config import tokenize_settings
+        from llmclf_core.tokens.tokenize import tokenize
+
+        base_config, config, instruct = tokenize_settings(approach, base, settings, own)
+        tokenize(Path(corpus.path), base_config, config, Path(tokens.path), instruct)
+
+    with step(f"tokenize for {approach}"):
+        failure = attempt("tokenize", approach, None, [], Path(tokens.path), work)
+    tokens.metadata.update(base_version=base_version, failed=str(failure or ""))

@@ -8,13 +8,16 @@ import pytest
 from kfp import dsl, local
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Metrics, Model
 
+from components.compare.component import compare
 from components.evaluate.component import evaluate
 from components.finetune_head.component import finetune_head
+from components.fit_tfidf.component import fit_tfidf
 from components.ingest.component import ingest
 from components.register.component import register
 from components.tokenize.component import tokenize
 from llmclf_core.approaches import load_classifier
 from llmclf_core.artifacts import Corpus, Tokens
+from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.registry.register import Registration
 from tests.conftest import make_corpus
@@ -30,6 +33,9 @@ class Outputs(NamedTuple):
     metrics: Metrics
     classification: ClassificationMetrics
     report: HTML
+    comparison: Artifact
+    champion: Model
+    comparison_metrics: Metrics
     registration: Artifact
 
 
@@ -39,11 +45,25 @@ def every_component(
 ) -> Outputs:
     """The components, each fed with what the one before wrote; nothing of ours around them."""
     corpus = ingest(settings=source).outputs["corpus"]
-    tokens = tokenize(corpus=corpus, base=base, settings={"max_length": 64}).outputs["tokens"]
+    tokens = tokenize(
+        corpus=corpus, approach="head", base=base, settings={"max_length": 64}
+    ).outputs["tokens"]
     classifier = finetune_head(
         tokens=tokens, base=base, lora={"rank": 4}, head={}, training=settings
     ).outputs["classifier"]
-    judged = evaluate(corpus=corpus, classifier=classifier, settings={"bootstrap": 100}).outputs
+    judged = evaluate(
+        corpus=corpus, classifier=classifier, approach="head", settings={"bootstrap": 100}
+    ).outputs
+    words = fit_tfidf(corpus=corpus, settings={"c": [1.0]}).outputs["classifier"]
+    words_judged = evaluate(
+        corpus=corpus, classifier=words, approach="tfidf", settings={"bootstrap": 100}
+    ).outputs
+    compared = compare(
+        corpus=corpus,
+        settings={"bootstrap": 100},
+        tfidf=words,
+        tfidf_evaluation=words_judged["evaluation"],
+    ).outputs
     registered = register(
         corpus=corpus,
         classifier=classifier,
@@ -59,6 +79,9 @@ def every_component(
         metrics=judged["metrics"],
         classification=judged["classification"],
         report=judged["report"],
+        comparison=compared["comparison"],
+        champion=compared["champion"],
+        comparison_metrics=compared["metrics"],
         registration=registered.outputs["registration"],
     )
 
@@ -115,6 +138,15 @@ def test_evaluate_fills_what_the_kubeflow_page_shows(outputs):
     assert [r["row"] for r in matrix["rows"]] == evaluation.confusion
     page = Path(outputs["report"].path).read_text()
     assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+
+
+def test_compare_hands_on_the_champion(outputs):
+    comparison = Comparison.load(Path(outputs["comparison"].path))
+    champion = load_classifier(Path(outputs["champion"].path))
+    assert champion.approach == comparison.champion == "tfidf"
+    assert champion.fingerprint == comparison.winner.chosen
+    mean = comparison.winner.metrics["macro_f1"].mean
+    assert outputs["comparison_metrics"].metadata == {"tfidf_macro_f1": pytest.approx(mean)}
 
 
 def test_register_says_why_it_refuses(outputs):

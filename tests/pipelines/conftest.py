@@ -84,6 +84,7 @@ def write_task(root: Path, rows_per_label: int = 40) -> Task:
     recipe = {
         "name": "tiny",
         "ingest": {"source": "data.csv", "duplicates": {"near": False}},
+        "approaches": ["head"],
         "base": {"source": str(root / "base")},
         "tokenize": {"max_length": 64},
         "lora": {"rank": 4},

@@ -36,6 +36,7 @@ def client_of(task):
 
 def test_ends_with_what_the_user_needs(finished):
     _, printed, summary = finished
+    assert printed.rpartition("register: done\n")[2].startswith(summary["answer"])
     assert f"{summary['metrics']['macro_f1']:.4f}" in printed
     assert "model:    tiny, version 1 (" in printed
     assert f"report:   {summary['report']}" in printed
@@ -96,7 +97,7 @@ def test_mlflow_has_parent_nested_run_and_version(finished):
 
 def test_predict_equals_the_classifier_in_memory(finished):
     task, _, summary = finished
-    classifier = load_classifier(finished_path(summary, "classifier"))
+    classifier = load_classifier(finished_path(summary, "champion"))
     texts = ["match goal team player", "song band, album", "🎸 ein Text"]
     table = task.root / "new.csv"
     pd.DataFrame({"text": texts, "key": ["x", "y", "z"]}).to_csv(table, index=False)
@@ -112,7 +113,7 @@ def test_predict_equals_the_classifier_in_memory(finished):
 
 def test_predict_by_alias_prints_label_and_probability(finished):
     task, _, summary = finished
-    classifier = load_classifier(finished_path(summary, "classifier"))
+    classifier = load_classifier(finished_path(summary, "champion"))
     done = task.llmclf("predict", "--model", "models:/tiny@champion", "match goal team player")
     assert done.returncode == 0, done.stderr
     best = classifier.predict_proba(["match goal team player"])[0]
@@ -128,7 +129,7 @@ def test_second_run_reuses_and_another_seed_trains(finished):
     again = task.llmclf("run", "recipe.yaml")
     assert again.returncode == 0, again.stderr
     assert re.findall(r"^(\S+): done before, reused", again.stdout, re.M) == [
-        "ingest", "tokenize", "finetune-head", "evaluate"
+        "ingest", "tokenize", "finetune-head", "evaluate", "compare"
     ]  # fmt: skip
     second = summary_of(task)
     assert second["metrics"] == summary["metrics"]
@@ -139,7 +140,7 @@ def test_second_run_reuses_and_another_seed_trains(finished):
     third = summary_of(task)
     assert third["classifier"] != summary["classifier"]
     assert third["registration"]["version"] == "2"
-    assert "none, seed 0" in other.stdout  # the earlier run is shown beside
+    assert re.search("earlier: LLM with head, base, +seed 0", other.stdout)
 
 
 def test_changed_data_is_read_again(task):
@@ -167,7 +168,7 @@ def test_multi_label_with_nf4(tmp_path):
     done = task.llmclf("run", "recipe.yaml", "--quantization", "nf4")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = summary_of(task)
-    assert summary["quantization"] == "nf4"
+    assert summary["approaches"][0]["quantization"] == "nf4"
     assert 0 <= summary["metrics"]["macro_f1"] <= 1
     done = task.llmclf("predict", "goal match team", "bank market")
     assert done.returncode == 0, done.stderr
@@ -188,7 +189,7 @@ def test_multi_label_with_nf4(tmp_path):
         (["predict", "x", "--model", "models:/none/1"], "no MLflow store in runs"),
         (["predict", "x", "--model", "data.csv"], "cannot read data.csv"),
         (["replay", "none.jsonl"], "cannot read the tracking journal none.jsonl"),
-        (["fetch", "none"], "no asset none; there are smollm2, bbc"),
+        (["fetch", "none"], "no asset none; there are smollm2, minilm, bbc, debian-tags"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else None,
 )

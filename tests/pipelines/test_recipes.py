@@ -12,7 +12,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.y
 
 def test_there_are_recipes():
     assert {p.stem for p in RECIPES} >= {
-        "demo", "paper-head", "qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b-nf4"
+        "demo", "debian-tags", "paper", "qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b-nf4"
     }  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def test_arguments_lose_no_setting(path):
     recipe = load_recipe(path)
     sent = arguments(recipe)
     rebuilt = {name: doubles(sent[name]) for name in SECTIONS}
+    rebuilt |= {"seeds": doubles(sent["seeds"]), "approaches": recipe.approaches}
     assert Recipe(name=recipe.name, tracking=recipe.tracking, **rebuilt) == recipe
 
 
@@ -40,7 +41,7 @@ def doubles(value):
 
 
 def test_the_papers_setting():
-    recipe = load_recipe(next(p for p in RECIPES if p.stem == "paper-head"))
+    recipe = load_recipe(next(p for p in RECIPES if p.stem == "paper"))
     assert recipe.ingest.text == ["title", "fclaim", "abstract"]
     assert recipe.ingest.labels.layout == "indicators"
     assert len(recipe.ingest.labels.columns) == 14

@@ -1,0 +1,1 @@
+"""The `fit_probe` component."""

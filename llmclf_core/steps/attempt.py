@@ -1,0 +1,160 @@
+"""A step of one approach: what goes wrong in it is written down, and the others go on.
+
+A pipeline step that fails takes down everything that waits for it, the comparison of the approaches
+that did well among it. So the steps of an approach end well in any case; the artifact of a failed
+one holds ``failure.json`` instead, which later steps hand on and the comparison reports.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llmclf_core.errors import UserError
+from llmclf_core.files import atomic_directory, read_json, stamp, write_json
+
+log = logging.getLogger(__name__)
+
+FAILURE, CLASSIFIER = "failure.json", "classifier.json"
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no artifact.
+
+    Attributes:
+        approach: whose step it was.
+        seed: of the training; None where there is none.
+        step: the step that failed.
+        reason: one message.
+    """
+
+    approach: str
+    seed: int | None
+    step: str
+    reason: str
+
+    def __str__(self) -> str:
+        seed = "" if self.seed is None else f" (seed {self.seed})"
+        return f"{self.approach}{seed}, {self.step}: {self.reason}"
+
+
+def failure_in(path: Path) -> Failure | None:
+    """What stands in an artifact's place, if it could not be made."""
+    if not (path / FAILURE).is_file():
+        return None
+    data = read_json(path / FAILURE, "failure")
+    return Failure(**{name: data[name] for name in Failure.__dataclass_fields__})
+
+
+def attempt(
+    step: str,
+    approach: str,
+    seed: int | None,
+    inputs: Sequence[Path],
+    output: Path,
+    work: Callable[[], object],
+) -> Failure | None:
+    """Do the work of one step of one approach, or write down why it cannot be done.
+
+    Where the system can fork, the work is done in a child process, so that not even the kernel,
+    when memory runs out, ends the step. Import what is heavy inside ``work``.
+
+    Args:
+        step: its name.
+        approach: whose step it is.
+        seed: of the training; None where there is none.
+        inputs: artifacts that it needs; a failure among them is handed on.
+        output: the artifact's directory, which ``work`` writes.
+        work: the step itself.
+
+    Returns:
+        The failure, which also lies in ``output``; None when all went well.
+    """
+    before = next(filter(None, map(failure_in, inputs)), None)
+    if before is None:
+        reason = _reason_in_child(work) if sys.platform == "linux" else _reason(work)
+        if reason is None:
+            return None
+        log.error("%s: failed: %s", step, reason)
+        before = Failure(approach, seed, step, reason)
+    failure = Failure(approach, seed, before.step, before.reason)
+    _write(failure, output)
+    return failure
+
+
+def describe(classifier: Path) -> dict[str, str]:
+    """What a classifier's directory holds, for the page of whoever runs the steps."""
+    if failure := failure_in(classifier):
+        return {"failed": str(failure)}
+    header = read_json(classifier / CLASSIFIER, "classifier")
+    base = (header.get("base") or {}).get("source", "")
+    return {"approach": header["approach"], "fingerprint": header["fingerprint"], "base": base}
+
+
+def _write(failure: Failure, output: Path) -> None:
+    if output.exists():
+        shutil.rmtree(output)
+    with atomic_directory(output) as draft:
+        write_json(draft / FAILURE, stamp("failure") | asdict(failure))
+
+
+def _reason(work: Callable[[], object]) -> str | None:
+    try:
+        work()
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        log.exception("unexpected")
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _reason_in_child(work: Callable[[], object]) -> str | None:
+    read, write = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        _end_with(parent)
+        _work_and_exit(work, write)
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGKILL:
+        return "the process was killed; most likely memory ran out"
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return None if code == 0 else told or f"the process ended with status {code}"
+
+
+def _work_and_exit(work: Callable[[], object], write: int) -> None:
+    """In the child: never returns, so that nothing of the parent's is done twice."""
+    code = 1
+    try:
+        reason = _reason(work)
+        os.write(write, (reason or "").encode("utf-8", "replace")[:60_000])
+        code = 0 if reason is None else 1
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process when the step's own ends, however that comes about."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that took effect
+        os._exit(1)
