@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets demo test lint format compile clean
@@ -25,7 +26,7 @@ assets: $(READY) ## Fetch the demo's models and corpus (hash-checked, cached)
 	@$(BIN)/llmclf fetch smollm2 minilm bbc >/dev/null
 
 demo: assets ## Compare five approaches on BBC news and register the best
-	$(BIN)/llmclf run pipelines/recipes/demo.yaml
+	$(BIN)/llmclf run pipelines/recipes/demo.yaml $(DEMO_ARGS)
 
 test: assets ## Run all tests, with coverage of the core
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)

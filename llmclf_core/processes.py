@@ -1,26 +1,60 @@
-"""Which process this is, and on which device it computes; Accelerate's launcher decides."""
+"""Which process this is, and on which device it computes; Accelerate's launcher decides.
+
+Torch and Accelerate are imported on demand: an approach that needs neither would pay for them with
+a few hundred megabytes of memory, which count as its own.
+"""
 
 from __future__ import annotations
 
-import torch
-from accelerate import PartialState
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are; Accelerate reads the same ones."""
 
 
 def process_state() -> PartialState:
     """This process's place among those of one training (alone, unless launched as several)."""
+    from accelerate import PartialState
+
     return PartialState(cpu=on_cpu())
 
 
 def on_cpu() -> bool:
     """Whether there is no CUDA device; Accelerate has to be told to form a group of CPUs."""
+    import torch
+
     return not torch.cuda.is_available()
 
 
 def is_main_process() -> bool:
     """Whether this process writes and logs."""
-    return bool(process_state().is_main_process)
+    return not _several() or bool(process_state().is_main_process)
+
+
+def wait_for_everyone() -> None:
+    """Wait until every process of this training is here."""
+    if _several():
+        process_state().wait_for_everyone()
+
+
+def _several() -> bool:
+    return any(int(os.environ.get(name) or 1) > 1 for name in _WORLD_SIZES)
 
 
 def device() -> torch.device:
     """This process's GPU, or the CPU."""
+    import torch
+
     return torch.device(process_state().device)
+
+
+def loaded_torch() -> ModuleType | None:
+    """Torch, if this process uses it."""
+    return sys.modules.get("torch")

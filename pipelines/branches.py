@@ -40,7 +40,7 @@ Judged = dict[str, Any]
 """The comparison's arguments that a branch supplies."""
 
 
-def _evaluate(given: Inputs, trained: PipelineTask, approach: str, seed: Any = 0) -> PipelineTask:
+def _evaluate(given: Inputs, trained: PipelineTask, approach: str, seed: Any = -1) -> PipelineTask:
     return evaluate_component(
         corpus=given.corpus,
         classifier=trained.outputs["classifier"],

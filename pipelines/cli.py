@@ -73,8 +73,14 @@ def run(
     label: Annotated[list[str] | None, typer.Option(help="Label column, or 0/1 columns.")] = None,
     base: Annotated[str | None, typer.Option(help="Hub id, directory or GGUF file.")] = None,
     quantization: Annotated[Quantization | None, typer.Option(help="Of the base.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes of the LLM over the training rows, unless instruct has its own."),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Tokens that the LLM reads of a text, unless instruct has its own."),
+    ] = None,
     approach: Annotated[
         list[ApproachName] | None, typer.Option(help="What to compare; repeat for several.")
     ] = None,

@@ -35,10 +35,10 @@ def _latest(runs: Path) -> str:
     try:
         latest = json.loads((runs / "latest.json").read_text("utf-8"))["run"]
         summary = json.loads((runs / latest / "summary.json").read_text("utf-8"))
+        # The very classifier lies on this disk; the registry is asked only when it was moved away.
+        own, registered = summary["artifacts"]["champion"], summary["registration"]["model_uri"]
     except (OSError, ValueError, KeyError):
         raise UserError(
             f"no finished run in {runs}; name a model: --model models:/NAME@champion"
         ) from None
-    # The very classifier lies on this disk; the registry is asked only when it was moved away.
-    own = summary["artifacts"]["champion"]
-    return str(own if Path(own).exists() else summary["registration"]["model_uri"])
+    return str(own if Path(own).exists() else registered)

@@ -91,6 +91,7 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
         enable_caching=True,
         cache_root=str(runs / ".cache" / f"steps-{_code_version()}"),
     )
+    _forget_failures(runs)
     try:
         versions = {
             "source_version": source_version(recipe.ingest),
@@ -109,14 +110,18 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
     finally:
-        _forget_failures(directory)
+        _forget_failures(runs)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
-def _forget_failures(directory: Path) -> None:
-    """Steps whose artifact is gone are done again: a failure is not to be found in the cache."""
-    for file in list((directory / "artifacts").rglob(FAILURE)):
-        shutil.rmtree(file.parent)
+def _forget_failures(runs: Path) -> None:
+    """Steps whose artifact is gone are done again: a failure is not to be found in the cache.
+
+    Runs that were killed before they could do so left theirs behind.
+    """
+    for artifacts in runs.glob("*/artifacts"):
+        for file in list(artifacts.rglob(FAILURE)):
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _code_version() -> str:

@@ -106,7 +106,8 @@ def build(approaches: Sequence[Approach] = APPROACHES, parallelism: int = 0) -> 
             name=name,
             settings=registry,
         ).set_display_name("Register")
-        # The registry outside decides what is champion now; a cached answer could be out of date.
+        # Both tell MLflow outside, where things may have changed since: a cached answer would not.
+        compared.set_caching_options(False)
         registered.set_caching_options(False)
         return Outputs(
             corpus=corpus.outputs["corpus"],

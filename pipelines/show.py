@@ -12,21 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from llmclf_core.approaches.base import Classifier
 from llmclf_core.evaluation.comparison import Missing
-from llmclf_core.evaluation.names import duration, title
+from llmclf_core.evaluation.names import duration, metric_name, percent, title
 from pipelines.local import Finished
-
-METRICS = {
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "accuracy": "accuracy",
-    "log_loss": "log loss",
-    "calibration_error": "calibr. error",
-}
 
 
 def show(finished: Finished, runs: Path) -> None:
@@ -35,52 +28,59 @@ def show(finished: Finished, runs: Path) -> None:
     summary = finished.summary
     console.print(summary["answer"], highlight=False, markup=False)
     console.print(_table(summary, _others(summary, runs)))
-    for line in [*_missing(summary), *_next_steps(finished, runs)]:
+    for line in [*_legend(summary), *_missing(summary), *_next_steps(finished, runs)]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _table(summary: dict[str, Any], others: list[dict[str, Any]]) -> Table:
-    title = f"{summary['test_rows']} test rows; * is the champion"
-    table = Table(title=title, title_justify="left")
-    compared = METRICS.get(summary["metric"], summary["metric"])
+    """Narrow enough for 80 columns; the report and ``summary.json`` have every figure."""
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    compared = f"{metric_name(summary['metric'])} ({percent(summary['confidence'])} interval)"
     table.add_column("approach")
-    table.add_column(f"{summary['confidence']:.0%} interval\nof {compared}", justify="right")
-    for title in METRICS.values():
-        table.add_column(title, justify="right")
-    for title in ("trained\nparameters", "train", "texts/s", "peak\nmemory"):
-        table.add_column(title, justify="right")
+    for heading in (compared, "accuracy", "trained", "train", "texts/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for approach in summary["approaches"]:
         mark = "* " if approach["approach"] == summary["champion"] else ""
-        table.add_row(*_row(approach, mark), style="bold" if mark else None)
+        table.add_row(*_row(approach, summary["metric"], mark), style="bold" if mark else None)
     for approach in others:
-        table.add_row(*_row(approach, "earlier: "), style="dim")
+        table.add_row(*_row(approach, summary["metric"], "earlier: "), style="dim")
     return table
 
 
-def _row(approach: dict[str, Any], mark: str) -> list[str]:
-    low, high = approach["interval"]
-    figures = [f"{approach['metrics'][name]['mean']:.4f}" for name in METRICS]
-    return [mark + _heading(approach), f"{low:.3f} – {high:.3f}", *figures, *_costs(approach)]
+def _row(approach: dict[str, Any], metric: str, mark: str) -> list[str]:
+    (low, high), cost = approach["interval"], approach["cost"]
+    seconds = cost.get("train_seconds")
+    earlier = mark.startswith("earlier")
+    return [
+        mark + ", ".join([_heading(approach), *(_seeds(approach) if earlier else [])]),
+        f"{approach['metrics'][metric]['mean']:.4f} ({low:.3f} – {high:.3f})",
+        f"{approach['metrics']['accuracy']['mean']:.4f}",
+        _millions(cost.get("trained_parameters")),
+        "" if seconds is None else duration(seconds),
+        f"{cost['predict_texts_per_second']:,.1f}",
+    ]
+
+
+def _millions(parameters: float | None) -> str:
+    return "" if parameters is None else f"{parameters / 1e6:.3g} M"
 
 
 def _heading(approach: dict[str, Any]) -> str:
-    parts = [title(approach["approach"])]
-    parts += [Path(approach["base"]).name] if approach["base"] else []
-    parts += [approach["quantization"]] if approach["quantization"] != "none" else []
+    quantization = approach["quantization"]
+    return title(approach["approach"]) + (f", {quantization}" if quantization != "none" else "")
+
+
+def _seeds(approach: dict[str, Any]) -> list[str]:
     seeds = [str(seed) for seed in approach["seeds"] if seed is not None]
-    parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
-    return ", ".join(parts)
+    return [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
 
 
-def _costs(approach: dict[str, Any]) -> list[str]:
-    cost = approach["cost"]
-    seconds, peak = cost.get("train_seconds"), cost.get("peak_memory_mb")
-    return [
-        f"{cost['trained_parameters']:,.0f}" if "trained_parameters" in cost else "",
-        "" if seconds is None else duration(seconds),
-        f"{cost['predict_texts_per_second']:,.1f}",
-        "" if peak is None else f"{peak / 1000:.1f} GB",
-    ]
+def _legend(summary: dict[str, Any]) -> list[str]:
+    bases = dict.fromkeys((a["base"], a["approach"] == "encoder") for a in summary["approaches"])
+    named = [f"{'encoder' if e else 'LLM'} {Path(base).name}" for base, e in bases if base]
+    rows = f"{summary['test_rows']} test rows; * champion; trained: millions of parameters"
+    longest = max((_seeds(a) for a in summary["approaches"]), key=len)
+    return ["; ".join([rows, *named, *longest])]
 
 
 def _others(summary: dict[str, Any], runs: Path, most: int = 3) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def evaluate(
     report: Output[HTML],
     approach: str,
     settings: Dict[str, Any],
-    seed: int = 0,
+    seed: int = -1,
 ):
     """Measure a classifier on the test rows, which nothing before has seen.
 
@@ -31,7 +31,7 @@ def evaluate(
         report: One self-contained page.
         approach: Of the classifier.
         settings: The recipe's `evaluate` section.
-        seed: Of the training.
+        seed: Of the training; -1 for an approach that knows no chance.
     """
     from pathlib import Path
 
@@ -48,7 +48,8 @@ def evaluate(
 
     output = Path(evaluation.path)
     with step(f"evaluate {approach}"):
-        attempt("evaluate", approach, int(seed), [Path(classifier.path)], output, work)
+        known = None if seed < 0 else int(seed)
+        attempt("evaluate", approach, known, [Path(classifier.path)], output, work)
     shown = evaluation_page(output, Path(report.path), metrics.path, classification.path)
     for name, value in shown.metrics.items():
         metrics.log_metric(name, value)

@@ -32,7 +32,7 @@ class CompareConfig(Section):
     """Resamples for the intervals of differences."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Coverage of the intervals."""
-    significance: float = Field(default=0.05, gt=0, lt=1)
+    significance: float = Field(default=0.05, ge=0.001, lt=1)
     """Level, after Holm's correction over all pairs, from which one is called worse."""
     texts: PositiveInt = 100_000
     """The cost of an approach is the time to train it once and to classify this many texts."""
@@ -47,7 +47,7 @@ class RegisterConfig(Section):
     """Registered model. Unset: the recipe's name."""
     floor: dict[str, float] = Field(default={})
     """Least values of test metrics (``{macro_f1: 0.8}``)."""
-    significance: float = Field(default=0.05, gt=0, lt=1)
+    significance: float = Field(default=0.05, ge=0.001, lt=1)
     """Level at which being worse than the champion on the same rows refuses promotion."""
     metric: Literal["macro_f1", "micro_f1"] = "macro_f1"
     """The figure by which it is judged against the champion. In a recipe: as in ``compare``."""

@@ -87,7 +87,9 @@ class Recipe(Section):
             data = data | {"instruct": instruct | _under(data, instruct, shared)}
         if isinstance(compare, dict):
             told = {name: compare[name] for name in ("metric", "texts") if name in compare}
-            data = data | {"registry": told | (data.get("registry") or {})}
+            registry = data.get("registry", {})
+            if isinstance(registry, dict):
+                data = data | {"registry": told | registry}
         return data
 
 

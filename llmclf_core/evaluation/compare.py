@@ -46,7 +46,7 @@ def compare(
 
     Raises:
         UserError: when there is no trial, two are the same, or they differ in rows, truth, labels
-            or corpus, or in settings within an approach.
+            or corpus, in settings within an approach, or one was trained on another corpus.
     """
     trials = grouped(evaluations, missing)
     sampled = _resampled(trials, config)
@@ -88,7 +88,8 @@ def _figures(
     approach: str, seeds: list[Evaluation], sampled: Array, config: CompareConfig
 ) -> ApproachFigures:
     tail = (1 - config.confidence) / 2
-    low, high = np.quantile(sampled, [tail, 1 - tail])
+    # A mean over seeds, stretched as it is, may lie outside.
+    low, high = np.quantile(sampled, [tail, 1 - tail]).clip(0, 1)
     chosen = _best_on_validation(seeds, config.metric)
     totals = [total for e in seeds if (total := e.seconds_for(config.texts)) is not None]
     return ApproachFigures(

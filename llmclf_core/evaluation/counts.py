@@ -90,12 +90,14 @@ def resampled_scores(
     _, first, sizes = np.unique(packed, axis=0, return_index=True, return_counts=True)
     # A row counts for few labels: sparse, 25 predictions of 20,000 rows and 60 labels take 30 MB.
     kinds = [csr_array(row_counts(truth[first], p[first]).T) for p in predictions]
-    totals: list[list[Array]] = [[] for _ in predictions]
+    found: list[list[dict[Score, Array]]] = [[] for _ in predictions]
     for weights in _weights(sizes, resamples, seed):
         by_kind = np.ascontiguousarray(weights.T)
-        for sums, counts in zip(totals, kinds, strict=True):
-            sums.append((counts @ by_kind).T)
-    return [scores(np.vstack(sums)) for sums in totals]
+        for blocks, counts in zip(found, kinds, strict=True):
+            blocks.append(scores((counts @ by_kind).T))
+    return [
+        {name: np.concatenate([b[name] for b in blocks]) for name in SCORES} for blocks in found
+    ]
 
 
 def _weights(sizes: npt.NDArray[np.intp], resamples: int, seed: int) -> Iterator[Array]:

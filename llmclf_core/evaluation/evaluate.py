@@ -166,6 +166,7 @@ def _figures(
         seed=classifier.lineage.get("seed"),
         cost=dict(classifier.cost),
         validation=dict(classifier.validation),
+        trained_on=classifier.lineage.get("corpus"),
     )
 
 

@@ -44,6 +44,7 @@ class Evaluation:
         cost: of the training, as the classifier has it, and ``artifact_mb``: the size of its
             directory (1 MB = 10^6 bytes; neither the base model nor its history counts).
         validation: the classifier's figures on the validation rows.
+        trained_on: fingerprint of the corpus that the classifier learnt from; None when not known.
     """
 
     predictions: Predictions
@@ -65,6 +66,7 @@ class Evaluation:
     quantization: str = "none"
     cost: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+    trained_on: str | None = None
 
     @property
     def trial(self) -> str:
@@ -115,7 +117,7 @@ class Evaluation:
     @classmethod
     def load(cls, path: Path) -> Evaluation:
         """Raises UserError for anything that is not a whole evaluation of this schema."""
-        data = read_json(path / HEADER, "evaluation")
+        data = {"trained_on": None} | read_json(path / HEADER, "evaluation")  # older ones lack it
         with explain_header(path / HEADER):
             own = {f.name: data[f.name] for f in fields(cls) if f.name != "predictions"}
         own["intervals"] = {k: (low, high) for k, (low, high) in own["intervals"].items()}

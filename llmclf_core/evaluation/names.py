@@ -50,5 +50,11 @@ def duration(seconds: float) -> str:
     return f"{_short(seconds)} s"
 
 
+def percent(share: float, decimals: int | None = None) -> str:
+    """``95 %``, ``97.5 %``, ``0.1 %``: never rounded, unless to so many decimals."""
+    number = f"{100 * share:.10g}" if decimals is None else f"{100 * share:.{decimals}f}"
+    return f"{number} %"
+
+
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 9.95 else f"{number:.1f}".removesuffix(".0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmclf_core.evaluation.comparison import ApproachFigures, Comparison
-from llmclf_core.evaluation.names import duration, metric_name, title
+from llmclf_core.evaluation.names import duration, metric_name, percent, title
 
 
 def note(comparison: Comparison) -> str:
@@ -16,7 +16,7 @@ def note(comparison: Comparison) -> str:
         "| --- | --- | --- | --- | --- |",
         *(_row(a, metric, a.approach == comparison.champion) for a in comparison.approaches),
         "",
-        f"{comparison.rows:,} test rows; intervals of {comparison.settings.confidence:.0%}.",
+        f"{comparison.rows:,} test rows; intervals of {percent(comparison.settings.confidence)}.",
     ]
     lines += [f"Missing: {missing}." for missing in comparison.missing]
     return "\n".join(lines)

@@ -42,6 +42,8 @@ def render_comparison(
         several_seeds=any(len(a.seeds) > 1 for a in comparison.approaches),
         missing=[(title(m.approach), m) for m in comparison.missing],
         lost=_lost(comparison),
+        no_baseline=_no_baseline(comparison),
+        same_training=all(e.trained_on is not None for e in evaluations),
         rule=RULE,
         data=evaluations[0].corpus_report,
     )
@@ -56,3 +58,17 @@ def _lost(comparison: Comparison) -> str:
     parts += [f"{listed([phrase(a) for a in some])} lost some seeds"] if some else []
     text = "; ".join(parts)
     return text and f"{text[0].upper()}{text[1:]}. The reasons stand below."
+
+
+def _no_baseline(comparison: Comparison) -> str:
+    """Which of the cheap baselines were not asked for, in one line; empty when both were."""
+    known = {a.approach for a in comparison.approaches} | {m.approach for m in comparison.missing}
+    absent = [phrase(name) for name in ("tfidf", "probe") if name not in known]
+    names = listed(absent)
+    if not absent:
+        return ""
+    was, they, need = ("was", "it", "needs") if len(absent) == 1 else ("were", "they", "need")
+    return (
+        f"{names[0].upper()}{names[1:]} {was} not part of this comparison; {they} {need} little "
+        "time and would show what the dearer approaches add."
+    )

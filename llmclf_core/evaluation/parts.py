@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.evaluation.metrics import Curve
+from llmclf_core.evaluation.names import percent
 from llmclf_core.evaluation.plots import curve_svg, reliability_svg
 
 MAX_MATRIX = 20
@@ -33,6 +34,7 @@ def render_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["percent"] = percent
     return environment.get_template(name).render(values)
 
 
@@ -48,6 +50,7 @@ class Parts:
         matrix: rows of the confusion matrix with each cell's share of its row; empty when not
             shown.
         confusions: the commonest (true, predicted, rows) off the diagonal; single-label only.
+        counts: (label, TP, FP, FN, TN) of each label; multi-label only.
     """
 
     calibration: list[tuple[str, float, float]]
@@ -56,6 +59,7 @@ class Parts:
     labels_with_curve: int
     matrix: list[dict[str, Any]]
     confusions: list[tuple[str, str, int]]
+    counts: list[tuple[str, int, int, int, int]]
 
 
 def parts_of(evaluation: Evaluation, max_curves: int, of: str = "") -> Parts:
@@ -76,6 +80,7 @@ def parts_of(evaluation: Evaluation, max_curves: int, of: str = "") -> Parts:
         labels_with_curve=len(evaluation.curves),
         matrix=_matrix(evaluation),
         confusions=_confusions(evaluation),
+        counts=_counts(evaluation),
     )
 
 
@@ -131,3 +136,11 @@ def _confusions(evaluation: Evaluation) -> list[tuple[str, str, int]]:
         if i != j and count
     )
     return sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]
+
+
+def _counts(evaluation: Evaluation) -> list[tuple[str, int, int, int, int]]:
+    labels = evaluation.predictions.labels
+    if labels.task == "single":
+        return []
+    tables = zip(labels.names, evaluation.confusion, strict=True)
+    return [(name, tp, fp, fn, tn) for name, ((tn, fp), (fn, tp)) in tables]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmclf_core.evaluation.evaluation import Evaluation
+from llmclf_core.evaluation.names import percent
 from llmclf_core.evaluation.parts import parts_of, render_template
 
 MAX_CURVES = 24
@@ -33,12 +34,13 @@ def render(evaluation: Evaluation) -> str:
 
 def answer(evaluation: Evaluation) -> str:
     """The result in one sentence."""
-    low, high = evaluation.intervals["accuracy"]
+    right = percent(evaluation.metrics["accuracy"], 1)
+    low, high = (percent(bound, 1) for bound in evaluation.intervals["accuracy"])
     f1_low, f1_high = evaluation.intervals["macro_f1"]
     multi = evaluation.predictions.labels.task == "multi"
     return (
         f"The {evaluation.approach} classifier gets {'all labels of ' if multi else ''}"
-        f"{evaluation.metrics['accuracy']:.1%} of {evaluation.rows:,} test texts right "
-        f"({evaluation.confidence:.0%} interval {low:.1%} to {high:.1%}), "
+        f"{right} of {evaluation.rows:,} test texts right "
+        f"({percent(evaluation.confidence)} interval {low} to {high}), "
         f"with a macro F1 of {evaluation.metrics['macro_f1']:.3f} ({f1_low:.3f} to {f1_high:.3f})."
     )

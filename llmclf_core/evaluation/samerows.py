@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -47,10 +48,20 @@ def in_order(predictions: Predictions, reference: Predictions) -> Predictions:
     if predictions.ids == reference.ids:
         return predictions
     place = {row: i for i, row in enumerate(predictions.ids)}
-    order = np.array([place[row] for row in reference.ids])
+    return _at(predictions, [place[row] for row in reference.ids])
+
+
+def only(predictions: Predictions, ids: Iterable[str]) -> Predictions:
+    """``predictions`` of the rows that are among ``ids``, in their own order."""
+    wanted = set(ids)
+    return _at(predictions, [i for i, row in enumerate(predictions.ids) if row in wanted])
+
+
+def _at(predictions: Predictions, places: list[int]) -> Predictions:
+    order = np.array(places, np.intp)
     return replace(
         predictions,
-        ids=list(reference.ids),
+        ids=[predictions.ids[i] for i in places],
         truth=predictions.truth[order],
         logits=predictions.logits[order],
         probabilities=predictions.probabilities[order],

@@ -21,7 +21,7 @@ def grouped(evaluations: Sequence[Evaluation], missing: Sequence[Missing]) -> Tr
 
     Raises:
         UserError: when there is none, two are the same trial, or they differ in rows, truth, labels
-            or corpus, or in settings within an approach.
+            or corpus, in settings within an approach, or one was trained on another corpus.
     """
     if not evaluations:
         reasons = "".join(f"\n  {one}" for one in missing)
@@ -33,6 +33,8 @@ def grouped(evaluations: Sequence[Evaluation], missing: Sequence[Missing]) -> Tr
                 f"{other.trial} cannot be compared with {first.trial}: {clause}; evaluate all on "
                 "the same corpus"
             )
+    for evaluation in evaluations:
+        _check_training(evaluation)
     trials: Trials = {}
     for evaluation in sorted(evaluations, key=_place):
         ordered = in_order(evaluation.predictions, first.predictions)
@@ -47,6 +49,15 @@ def _place(evaluation: Evaluation) -> tuple[int, str, int]:
     approach, seed = evaluation.approach, evaluation.seed
     place = known.index(approach) if approach in known else len(known)
     return place, approach, -1 if seed is None else seed
+
+
+def _check_training(evaluation: Evaluation) -> None:
+    trained, corpus = evaluation.trained_on, evaluation.predictions.corpus
+    if trained not in (None, corpus):
+        raise UserError(
+            f"{evaluation.trial} was trained on corpus {trained}, but the comparison is on corpus "
+            f"{corpus}; train it on that one too, or leave it out"
+        )
 
 
 def _check_same_settings(seeds: list[Evaluation]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from llmclf_core.tokens.answers import Answers
 from llmclf_core.tokens.batching import sorted_batches
 from llmclf_core.tokens.instruct import InstructEncoder
 
+log = logging.getLogger(__name__)
+
 Documents = Sequence[Sequence[int]]
 
 
@@ -25,7 +28,7 @@ class Answered:
 
     Attributes:
         logits: float32, (n, n_labels). Single-label: log-likelihoods of the labels' words.
-            Multi-label: as :func:`llmclf_core.models.label_search.chain_logits`.
+            Multi-label: as :func:`llmclf_core.models.label_search.marginal_logits`.
         labels: label ids of the best answer of each.
     """
 
@@ -93,4 +96,9 @@ class Answerer:
             return reading.score(texts, written).cpu().numpy()
 
         found = best_sets(options, len(contexts), self.steps)
+        if open_ended := sum(not f.exact for f in found):
+            log.info(
+                "%d of %d texts: the best set of labels is not proven after %d steps "
+                "(instruct.search_steps)", open_ended, len(found), self.steps,
+            )  # fmt: skip
         return np.array([f.logits for f in found], dtype=np.float32), [f.labels for f in found]

@@ -86,7 +86,8 @@ def load_encoder(
         frozen: only the head trains (and the adapter that comes on it); else all weights.
 
     Raises:
-        UserError: for a model that is no encoder or cannot be loaded; NF4 without ``frozen``.
+        UserError: for a model that is no encoder, cannot be loaded or lacks weights below the head;
+            NF4 without ``frozen``.
     """
     if config.quantization == "nf4" and not frozen:
         raise UserError(
@@ -107,6 +108,7 @@ def load_encoder(
             output_loading_info=True,
         )
     fresh = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
+    _check_whole(model, fresh, base)
     encoder = EncoderModel(model, _head(model, fresh), dtype)
     _set_trainable(encoder, frozen)
     return encoder.to(device()).eval()
@@ -139,6 +141,17 @@ def _head_layers(settings: Any) -> list[str]:
         skeleton = AutoModelForSequenceClassification.from_config(settings)
     beside = [n for n, _ in skeleton.named_children() if n != skeleton.base_model_prefix]
     return [*beside, r".*\.pooler"]
+
+
+def _check_whole(model: Any, fresh: set[str], base: Base) -> None:
+    prefix = f"{model.base_model_prefix}."
+    lacking = sorted(n for n in fresh if n.startswith(prefix) and ".pooler." not in n)
+    if lacking:
+        raise UserError(
+            f"encoder.base: {base.source} lacks {len(lacking)} of the weights that its config.json "
+            f"calls for, or has them in another shape ({lacking[0]} is one); give a whole "
+            "checkpoint of this architecture"
+        )
 
 
 def _head(model: Any, fresh: set[str]) -> dict[str, nn.Parameter]:

@@ -8,9 +8,8 @@ written, and the probabilities of all sets add up to one.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ class Found:
 
     Attributes:
         labels: the best set, ascending label ids.
-        logits: of each label, (n_labels,); see :func:`chain_logits`.
+        logits: of each label, (n_labels,); see :func:`marginal_logits`.
         exact: whether no set is more likely; false when the search ran out of steps.
     """
 
@@ -66,30 +65,53 @@ def allowed(likelihoods: Floats, state: State) -> Floats:
     return np.asarray(q - np.logaddexp.reduce(q))
 
 
-def chain_logits(q: Sequence[Floats], labels: State) -> Floats:
-    """Logits of the labels' conditionals, as a classifier chain has them, along a set.
+def marginal_logits(seen: Mapping[State, Floats]) -> Floats:
+    """Logits of the probability that each label is in the text's set, by what the search has seen.
 
-    With q of the state of those labels of the set that stand before label l, its probability is
-    h = q(l) / (q(l) + sum of q(j > l) + q(end)): that l is in the set, given what is decided before
-    it (Read et al. 2011, doi 10.1007/s10994-011-5256-5). The product of h over the set's labels and
-    of 1 - h over the others is the set's probability.
+    A set that holds label l passes through one state at which l is written, so with A_s(l) for the
+    probability that l follows after state s, A_s(l) = q_s(l) + sum over j < l of q_s(j) A_{s,j}(l).
+    That is exact where the search has looked. For a state (s, j) that it has not looked into, each
+    label counts as independent of j: it follows as it does after s, with the conditional of a
+    classifier chain, q_s(l) / (q_s(l) + sum of q_s(k > l) + q_s(end)) (Read et al. 2011, doi
+    10.1007/s10994-011-5256-5).
 
     Args:
-        q: log-probabilities of the options at each state of the set, from the empty one on, each
-            (n_labels + 1,).
-        labels: the set, ascending.
+        seen: log-probabilities of the options at each state looked into, each (n_labels + 1,), the
+            empty state among them and, with a state, all its beginnings.
 
     Returns:
-        (n_labels,), log h - log(1 - h), clipped to ±30.
+        (n_labels,), log P - log(1 - P), clipped to ±30.
     """
-    n_labels = len(q[0]) - 1
-    logits = np.empty(n_labels)
-    bounds = [-1, *labels, n_labels - 1]
-    for row, (first, last) in zip(q, pairwise(bounds), strict=True):
-        beyond = np.logaddexp.accumulate(row[::-1])[::-1]
-        here = slice(first + 1, last + 1)
-        logits[here] = row[here] - beyond[first + 2 : last + 2]
-    return np.clip(logits, -_CLIP, _CLIP)
+    follows: dict[State, tuple[Floats, Floats]] = {}
+    for state in sorted(seen, key=len, reverse=True):
+        follows[state] = _follows(np.exp(seen[state]), state, follows)
+    inside, outside = follows[()]
+    with np.errstate(divide="ignore"):
+        logits: Floats = np.clip(np.log(inside) - np.log(outside), -_CLIP, _CLIP)
+    return logits
+
+
+def _follows(
+    q: Floats, state: State, below: Mapping[State, tuple[Floats, Floats]]
+) -> tuple[Floats, Floats]:
+    """Probability that each label follows after a state, and that it does not.
+
+    Both are sums of what is not negative, so neither loses its digits near 0.
+    """
+    labels, end = q[:-1], q[-1]
+    beyond = end + np.concatenate([np.cumsum(labels[::-1])[::-1][1:], [0.0]])
+    total = labels + beyond
+    chain = np.divide(labels, total, out=np.zeros_like(labels), where=total > 0)
+    unseen = labels.copy()
+    inside, outside = labels.copy(), beyond.copy()
+    for j in range(len(labels)):
+        if (found := below.get((*state, j))) is not None:
+            unseen[j] = 0.0
+            inside[j + 1 :] += labels[j] * found[0][j + 1 :]
+            outside[j + 1 :] += labels[j] * found[1][j + 1 :]
+    before = np.concatenate([[0.0], np.cumsum(unseen)[:-1]])
+    rest = np.divide(beyond, total, out=np.ones_like(labels), where=total > 0)
+    return inside + before * chain, outside + before * rest
 
 
 @dataclass
@@ -127,5 +149,4 @@ class _Search:
         self.dropped = min([self.dropped, *(cost for cost, _, _ in still_open[1:])])
 
     def found(self) -> Found:
-        path = [self.seen[self.best[:i]] for i in range(len(self.best) + 1)]
-        return Found(self.best, chain_logits(path, self.best), bool(self.cost <= self.dropped))
+        return Found(self.best, marginal_logits(self.seen), bool(self.cost <= self.dropped))

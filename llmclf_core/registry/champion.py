@@ -19,7 +19,9 @@ from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluate import evaluate_classifier
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.registry.gate import Champion
+from llmclf_core.registry.learnt import without_learnt
 from llmclf_core.registry.package import CLASSIFIER, CLASSIFIER_TAG
+from llmclf_core.registry.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ def champion_on(
     """The champion on a corpus's test rows.
 
     Stored predictions are used when they are of this corpus; otherwise the champion is loaded from
-    the registry and predicts. Whatever stands in the way is told in ``problem``.
+    the registry and predicts those rows that it has not learnt from. Whatever stands in the way is
+    told in ``problem``.
 
     Args:
         client: the MLflow client.
@@ -69,11 +72,18 @@ def champion_on(
     predictions = _stored(client, version, corpus.fingerprint)
     if predictions is not None:
         return Champion(version.version, predictions, seconds=seconds)
-    log.info("champion version %s predicts the test rows", version.version)
     try:
-        return Champion(version.version, _predict(client, version, corpus), seconds=seconds)
-    except (UserError, MlflowException, OSError) as error:
-        return Champion(version.version, problem=f"{type(error).__name__}: {error}")
+        fresh, left_out = without_learnt(client, version, corpus)
+        log.info("champion version %s predicts the test rows", version.version)
+        predictions = _predict(client, version, fresh)
+    except Exception as error:  # such as out of memory: the challenger is registered all the same
+        return Champion(version.version, problem=_told(error))
+    return Champion(version.version, predictions, seconds=seconds, left_out=left_out)
+
+
+def _told(error: Exception) -> str:
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return redact(" ".join(f"{kind}{error}".split()))
 
 
 def _stored(client: MlflowClient, version: ModelVersion, corpus: str) -> Predictions | None:
@@ -89,7 +99,7 @@ def _stored(client: MlflowClient, version: ModelVersion, corpus: str) -> Predict
         except (MlflowException, UserError, OSError) as error:
             log.info("stored predictions of version %s are not used: %s", version.version, error)
             return None
-    return predictions if predictions.classifier == version.tags[CLASSIFIER_TAG] else None
+    return predictions if predictions.classifier == version.tags.get(CLASSIFIER_TAG) else None
 
 
 def _predict(client: MlflowClient, version: ModelVersion, corpus: Corpus) -> Predictions:

@@ -11,8 +11,8 @@ from llmclf_core.config import RegisterConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.choice import Candidate, choose
 from llmclf_core.evaluation.counts import Score, row_counts, scores
-from llmclf_core.evaluation.names import metric_name
-from llmclf_core.evaluation.samerows import in_order, mismatch, right_rows
+from llmclf_core.evaluation.names import metric_name, percent
+from llmclf_core.evaluation.samerows import in_order, mismatch, only, right_rows
 from llmclf_core.evaluation.significance import Difference, mcnemar_midp, paired_bootstrap
 
 _RESAMPLES = 2000
@@ -28,12 +28,16 @@ class Champion:
         predictions: of the challenger's test rows; None when they cannot be had.
         problem: why they cannot be had.
         seconds: its cost, as the challenger's; None when its version does not tell.
+        left_out: how many test rows its predictions lack, because it has learnt from them.
+        itself: whether it is the challenger.
     """
 
     version: str
     predictions: Predictions | None = None
     problem: str = ""
     seconds: float | None = None
+    left_out: int = 0
+    itself: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def judge(
 
     It is refused when a metric is below its floor, or when it is significantly worse than the
     champion on the same rows, by a paired bootstrap of ``config.metric``, two-sided, at
-    ``config.significance``. Else :func:`llmclf_core.evaluation.choice.choose` decides between the
+    ``config.significance``; test rows that the champion has learnt from do not count in this. Else
+    :func:`llmclf_core.evaluation.choice.choose` decides between the
     two. McNemar's mid-p of accuracy (single-label) is told beside and decides nothing.
 
     Args:
@@ -106,15 +111,20 @@ def _against(
 ) -> list[_Check]:
     if champion is None:
         return [(True, "there is no champion to compare with")]
+    if champion.itself:
+        return [(True, "it is the champion already, and remains so until another version passes")]
     name = f"champion (version {champion.version})"
     if champion.predictions is None:
         return [(False, f"it cannot be compared with the {name}: {champion.problem}")]
+    if champion.left_out:
+        challenger = only(challenger, champion.predictions.ids)
     if clause := mismatch(champion.predictions, challenger):
         return [(False, f"the {name} was not measured on the same rows: {clause}")]
     other = in_order(champion.predictions, challenger)
     level, metric = config.significance, config.metric
     gain = _gain(challenger, other, level, metric)
-    checks = [_by_bootstrap(gain, len(challenger.ids), level, metric_name(metric), name)]
+    against = f"the {name} on {_rows(len(challenger.ids), champion.left_out)}"
+    checks = [_by_bootstrap(gain, level, metric_name(metric), against)]
     if checks[0][0]:
         mine = Candidate("the challenger", _score(challenger, metric), seconds)
         theirs = Candidate(f"the {name}", _score(other, metric), champion.seconds)
@@ -135,10 +145,15 @@ def _gain(mine: Predictions, other: Predictions, level: float, metric: Score) ->
     )
 
 
-def _by_bootstrap(gain: Difference, rows: int, level: float, metric: str, name: str) -> _Check:
+def _rows(rows: int, left_out: int) -> str:
+    left = f" ({left_out} more left out, which it has learnt from)" if left_out else ""
+    return f"{rows} rows{left}"
+
+
+def _by_bootstrap(gain: Difference, level: float, metric: str, against: str) -> _Check:
     numbers = (
-        f"{metric} {gain.difference:+.4f} against the {name} on {rows} rows, "
-        f"{1 - level:.0%} interval [{gain.low:+.4f}, {gain.high:+.4f}], p = {gain.p:.3g}"
+        f"{metric} {gain.difference:+.4f} against {against}, "
+        f"{percent(1 - level)} interval [{gain.low:+.4f}, {gain.high:+.4f}], p = {gain.p:.3g}"
     )
     if gain.difference < 0 and gain.p < level:
         return False, f"significantly worse: {numbers}"

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 import llmclf_core
+from llmclf_core.processes import loaded_torch
 from llmclf_core.registry.runs import pipeline_run
 
 GIT_COMMIT = "LLMCLF_GIT_COMMIT"
@@ -62,16 +63,13 @@ def versions(names: list[str]) -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in bytes, and GPUs by name."""
-    import torch  # slow, and only training needs it here
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    """Processor, cores, memory in bytes, and by name the GPUs of a process that uses torch."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(),
         "memory": psutil.virtual_memory().total,
-        "gpus": gpus,
+        "gpus": _gpus(),
     }
 
 
@@ -90,6 +88,13 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def _gpus() -> list[str]:
+    torch = loaded_torch()
+    if torch is None:
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def _cpu_name() -> str:

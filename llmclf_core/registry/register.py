@@ -19,8 +19,9 @@ from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.files import read_json, stamp, write_json
 from llmclf_core.registry.champion import champion_on, cost_tags, keep_predictions
 from llmclf_core.registry.client import http_limits, require_reachable, tracking_uri, unreachable
-from llmclf_core.registry.gate import GateResult, check_floor, judge
+from llmclf_core.registry.gate import Champion, GateResult, check_floor, judge
 from llmclf_core.registry.journal import JOURNAL, read_journal
+from llmclf_core.registry.learnt import keep_learnt
 from llmclf_core.registry.package import CLASSIFIER_TAG, log_model, read_lineage, version_tags
 from llmclf_core.registry.runs import open_run, run_entry
 from llmclf_core.registry.tracking import replay
@@ -40,7 +41,8 @@ class Registration:
         name: the registered model.
         version: its version.
         aliases: that the version has now.
-        promoted: whether it is the champion.
+        promoted: whether it passed the gate, and so is the champion. A champion that misses a floor
+            which was raised since is not promoted, but keeps its alias.
         reasons: the gate's sentences.
         model_uri: loads exactly this version.
         run_id: the training run.
@@ -144,7 +146,7 @@ class _Registrar:
             name=self.name,
             version=str(version.version),
             aliases=sorted(aliases),
-            promoted=CHAMPION in aliases,
+            promoted=result.passed,
             reasons=result.reasons,
             model_uri=f"models:/{self.name}/{version.version}",
             run_id=run.info.run_id,
@@ -167,11 +169,15 @@ class _Registrar:
     def _version(self, run: Run, evaluation: Evaluation) -> ModelVersion:
         corpus = evaluation.predictions.corpus
         tags = version_tags(self.classifier, corpus) | {"llmclf.run": run.info.run_id}
+        own = read_lineage(self.classifier).get("corpus") in (None, corpus)
+        if own:
+            keep_learnt(self.client, run.info.run_id, tags[CLASSIFIER_TAG], self.corpus)
         found = self._registered(tags[CLASSIFIER_TAG], corpus)
         if found is not None:
             log.info("%s version %s is this classifier already", self.name, found.version)
             return found
-        keep_predictions(self.client, run.info.run_id, evaluation.predictions)
+        if own:  # else there may be rows among them that it has learnt from
+            keep_predictions(self.client, run.info.run_id, evaluation.predictions)
         model = log_model(self.client, run, self.name, self.classifier, tags)
         return self.client.create_model_version(
             self.name,
@@ -195,13 +201,18 @@ class _Registrar:
     def _judge(
         self, version: ModelVersion, evaluation: Evaluation, config: RegisterConfig
     ) -> GateResult:
-        aliases = self.client.get_registered_model(self.name).aliases
-        champion = None
-        if CHAMPION in aliases and str(aliases[CHAMPION]) != str(version.version):
-            present = self.client.get_model_version(self.name, aliases[CHAMPION])
-            champion = champion_on(self.client, present, self.corpus, config.texts)
+        champion = self._champion(version, config)
         seconds = evaluation.seconds_for(config.texts)
         return judge(evaluation.metrics, config, evaluation.predictions, champion, seconds)
+
+    def _champion(self, version: ModelVersion, config: RegisterConfig) -> Champion | None:
+        number = self.client.get_registered_model(self.name).aliases.get(CHAMPION)
+        if number is None:
+            return None
+        if str(number) == str(version.version):
+            return Champion(str(number), itself=True)
+        present = self.client.get_model_version(self.name, number)
+        return champion_on(self.client, present, self.corpus, config.texts)
 
     def _tell(self, version: ModelVersion, result: GateResult) -> None:
         verdict = "passed" if result.passed else "refused"

@@ -6,9 +6,9 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ from llmclf_core.labels import LabelSpace
 from llmclf_core.progress import Ticker
 from llmclf_core.steps.job import Job
 from llmclf_core.training.cost import cost_of
-from llmclf_core.training.loop import Logits, LogMetrics
+from llmclf_core.training.memory import Peak
 from llmclf_core.training.validation import validation_metrics
+
+if TYPE_CHECKING:  # it imports torch, which tfidf does not need
+    from llmclf_core.training.loop import Logits, LogMetrics
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +39,28 @@ Weights = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class Stopwatch:
-    """Seconds of a work over all its attempts; a kill loses a few of them."""
+    """Seconds and memory of a work over all its attempts; a kill loses a few seconds of them."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._before = float(parse_json(file, "training")) if file.exists() else 0.0
+        noted = parse_json(file, "training") if file.exists() else {}
+        self._before: float = noted.get("seconds", 0.0)
+        self._peak = Peak(**noted.get("peak", {}))
         self._begun = self._noted = time.monotonic()
 
     @property
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._begun
 
+    @property
+    def peak(self) -> Peak:
+        """The most memory taken so far."""
+        return self._peak.now()
+
     def tick(self) -> None:
-        """Take a note of the time, now and then."""
+        """Take a note, now and then."""
         if time.monotonic() - self._noted >= _SECONDS_BETWEEN_NOTES:
-            write_json(self._file, self.seconds)
+            write_json(self._file, {"seconds": self.seconds, "peak": asdict(self.peak)})
             self._noted = time.monotonic()
 
 
@@ -129,10 +139,10 @@ class FitJob(Job[C], Generic[C]):
         before = self._fitted_before()
         if before is not None:
             return before
-        watch = Stopwatch(self.state / "seconds.json")
+        watch = Stopwatch(self.state / "spent.json")
         classifier, chosen = self.fit(log_metrics, watch)
         parameters = sum(part.size for part in chosen.weights)
-        classifier.cost = cost_of(parameters, watch.seconds, self.tokens)
+        classifier.cost = cost_of(parameters, watch.seconds, watch.peak, self.tokens)
         classifier.validation = {"best_validation_macro_f1": chosen.macro_f1, "best_c": chosen.c}
         classifier.calibration = fit_calibration(chosen.logits, self.validation_truth, self.labels)
         classifier.save(self.state / self.kept)

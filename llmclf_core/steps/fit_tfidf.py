@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from llmclf_core.config import TfidfConfig
 from llmclf_core.models.regression import fit_regression
 from llmclf_core.steps.fit import Chosen, FitJob, Stopwatch, Weights, choose
 from llmclf_core.tokens.texts import clean_texts
-from llmclf_core.training.loop import LogMetrics
+
+if TYPE_CHECKING:  # it imports torch, whose memory would count as this approach's
+    from llmclf_core.training.loop import LogMetrics
 
 log = logging.getLogger(__name__)
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from llmclf_core import __version__
 from llmclf_core.approaches.base import Classifier
-from llmclf_core.models.base import Base
 from llmclf_core.paths import fingerprint
-from llmclf_core.processes import is_main_process, process_state
+from llmclf_core.processes import is_main_process, wait_for_everyone
 from llmclf_core.registry.journal import JOURNAL
 from llmclf_core.registry.system_metrics import system_metrics
 from llmclf_core.registry.tracking import Tracker
 from llmclf_core.steps.state import exclusive, state_of, tidy
 from llmclf_core.steps.tracked import lineage, log_inputs, training_run
-from llmclf_core.training.loop import LogMetrics
+
+if TYPE_CHECKING:  # these import torch, which not every approach needs
+    from llmclf_core.models.base import Base
+    from llmclf_core.training.loop import LogMetrics
 
 C = TypeVar("C", bound=Classifier)
 
@@ -72,7 +74,7 @@ class Job(ABC, Generic[C]):
                 an unwritable output.
         """
         with exclusive(self.state, self.kept):
-            process_state().wait_for_everyone()  # the main process may have brought one back
+            wait_for_everyone()  # the main process may have brought one back
             if not is_main_process():
                 return self.train(lambda metrics, step: None)
             with self._tracker() as tracker, system_metrics(tracker):

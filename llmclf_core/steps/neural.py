@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,7 +16,8 @@ from llmclf_core.config import BaseModelConfig, TrainingConfig
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve, resolve_dtype
 from llmclf_core.steps.job import Job
-from llmclf_core.training.cost import training_cost
+from llmclf_core.training.checkpoint import trainable
+from llmclf_core.training.cost import cost_of
 from llmclf_core.training.loop import Logits, LogMetrics, Loop, Task
 
 M = TypeVar("M", bound=nn.Module)
@@ -105,14 +107,16 @@ class NeuralJob(Job[C], Generic[M, C]):
         """The calibrated classifier; the model holds its best parameters."""
 
     def train(self, log_metrics: LogMetrics) -> C:
+        begun = time.monotonic()
         torch.manual_seed(self.seed)
         model = self.build()
-        loop = Loop(
-            self.task(model), self.training, self.seed, self.state / CHECKPOINT, log_metrics
-        )
+        task, checkpoint = self.task(model), self.state / CHECKPOINT
+        spent = time.monotonic() - begun
+        loop = Loop(task, self.training, self.seed, checkpoint, log_metrics, spent)
         progress, logits = loop.run()
         classifier = self.classifier(model, logits)
-        classifier.cost = training_cost(model, progress)
+        parameters = sum(p.numel() for p in trainable(model).values())
+        classifier.cost = cost_of(parameters, progress.seconds, progress.peak, progress.tokens)
         classifier.validation = {
             "best_step": float(progress.best_step),
             f"best_validation_{self.training.metric}": (progress.best_score or (0.0,))[0],

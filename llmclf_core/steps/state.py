@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -61,9 +61,23 @@ def tidy(state: Path) -> None:
 
     Its last state stays for a while: whoever asks for this very training again (a step that was
     killed before its runner took note, a copy of the same data) gets it at once.
+
+    What cannot be dropped stays: it is another user's, or another run is dropping it right now.
     """
     for file in state.glob("embeddings-*.npy"):
-        file.unlink()
-    for other in state.parent.iterdir():
-        if other != state and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
+        with suppress(OSError):
+            file.unlink()
+    with suppress(OSError):
+        for other in list(state.parent.iterdir()):
+            if other != state:
+                _drop_old(other)
+
+
+def _drop_old(entry: Path) -> None:
+    with suppress(OSError):
+        if time.time() - entry.stat().st_mtime <= _KEPT_SECONDS:
+            return
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()

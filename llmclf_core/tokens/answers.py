@@ -10,6 +10,7 @@ from typing import Any
 from llmclf_core.config import InstructConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace, Task
+from llmclf_core.tokens.encode import read_as_text
 from llmclf_core.tokens.prompt import Prompt
 
 Ids = tuple[int, ...]
@@ -84,7 +85,7 @@ class Answers:
 
     @classmethod
     def encode(cls, tokenizer: Any, prompt: Prompt, task: Task) -> Answers:
-        """Encode a prompt's words; special tokens in them are plain text.
+        """Encode a prompt's words; added tokens in them are plain text.
 
         Raises:
             UserError: for a tokenizer without an end token, or that writes two labels alike.
@@ -146,10 +147,13 @@ def encode_piece(tokenizer: Any, text: str, special: bool) -> Ids:
     Args:
         tokenizer: a fast tokenizer that nothing else uses at the time.
         text: the piece.
-        special: whether special tokens in it are meant, or plain text.
+        special: whether added tokens in it are meant, or plain text.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    backend.encode_special_tokens = not special
+    if special:
+        backend.encode_special_tokens = False
+    else:
+        read_as_text(backend)
     return tuple(backend.encode(text, add_special_tokens=False).ids)

@@ -24,7 +24,7 @@ class Encoded:
 
 
 class Encoder:
-    """A fast tokenizer with truncation, where special tokens in user text are plain text.
+    """A fast tokenizer with truncation, where added tokens in user text are plain text.
 
     Without that, a document that contains ``<|im_end|>`` could end its own turn. Encoding runs in
     the tokenizer's own threads and is safe to call from several threads.
@@ -47,7 +47,7 @@ class Encoder:
         tokenizer = load_tokenizer(directory)
         self._bare = bare
         self._backend = tokenizer.backend_tokenizer
-        self._backend.encode_special_tokens = True
+        read_as_text(self._backend)
         self._backend.no_padding()
         self._eos = _missing_eos(tokenizer, directory) if config.append_eos else None
         self._added = 0 if bare else self._backend.num_special_tokens_to_add(False)
@@ -94,6 +94,20 @@ def load_tokenizer(directory: Path) -> Any:
     if not tokenizer.is_fast:
         raise UserError(f"the tokenizer in {directory} is slow; llmclf needs a fast one")
     return tokenizer
+
+
+def read_as_text(backend: Any) -> None:
+    """Have a tokenizer's backend read added tokens in a text as plain text, special or not.
+
+    ``encode_special_tokens`` alone leaves those that are not special, such as Qwen3's ``<think>``.
+    Marked as special they keep their ids. Runs of white space (GPT-NeoX adds some) are text.
+    """
+    added = backend.get_added_tokens_decoder().values()
+    others = [t for t in added if not t.special and t.content.replace("▁", " ").strip()]
+    for token in others:
+        token.special = True
+    backend.add_special_tokens(others)
+    backend.encode_special_tokens = True
 
 
 def _missing_eos(tokenizer: Any, directory: Path) -> int | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
+from llmclf_core.training.memory import Peak
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
@@ -29,7 +30,8 @@ class Progress:
         best_step: the step of the best validation so far.
         best_score: its metric and negative loss, or None before the first validation.
         stale: validations since then.
-        seconds: training time so far, over all attempts.
+        seconds: training time so far, over all attempts; building the model and validating count.
+        peak: the most memory taken so far, over all attempts.
         tokens: real tokens trained on so far (no padding).
         history: one entry a validation.
         stopped: early stopping has ended the training.
@@ -40,6 +42,7 @@ class Progress:
     best_score: Sequence[float] | None = None
     stale: int = 0
     seconds: float = 0.0
+    peak: Peak = field(default_factory=Peak)
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: bool = False
@@ -79,6 +82,8 @@ def save_checkpoint(
 ) -> None:
     """Write everything that an exact continuation needs, the random state included.
 
+    The memory that the process has taken goes into ``progress``; writing takes some itself.
+
     Raises:
         UserError: when the disk is full or the place cannot be written.
     """
@@ -92,6 +97,7 @@ def save_checkpoint(
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     with atomic_directory(path) as draft:
         save_file(tensors, draft / TENSORS)
+        progress.peak = progress.peak.now()
         state = {"progress": asdict(progress), "optimizer": scalars}
         (draft / STATE).write_text(json.dumps(state), "utf-8")
 
@@ -126,7 +132,12 @@ def load_checkpoint(
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     best = Best(_under("best.", tensors), tensors["best_logits"])
-    return Progress(**state["progress"]), best
+    return _progress(state["progress"]), best
+
+
+def _progress(saved: dict[str, Any]) -> Progress:
+    peak = Peak(**saved["peak"]) if "peak" in saved else Peak().now()  # once it was not noted
+    return Progress(**saved | {"peak": peak})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

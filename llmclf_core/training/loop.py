@@ -77,6 +77,7 @@ class Loop:
         seed: int,
         checkpoint: Path,
         log_metrics: LogMetrics,
+        spent: float = 0.0,
     ) -> None:
         """Args:
         task: what to train.
@@ -84,6 +85,7 @@ class Loop:
         seed: of the order of the rows.
         checkpoint: directory of the resumable state; its parent must be writable.
         log_metrics: called with (metrics, step) as they come.
+        spent: seconds that making the task took; a resumed training has counted them already.
         """
         self.task, self.config, self.seed, self.checkpoint = task, config, seed, checkpoint
         self.log_metrics = log_metrics
@@ -93,8 +95,9 @@ class Loop:
         self.rows_per_step = config.batch_size * config.accumulation * self.processes
         self.steps_per_epoch = math.ceil(len(task.lengths) / self.rows_per_step)
         self.total = self.steps_per_epoch * config.epochs
-        self.progress = Progress()
+        self.progress = Progress(seconds=spent)
         self.best = Best({}, torch.empty(0))
+        self._counted = 0.0
 
     @property
     def processes(self) -> int:
@@ -117,15 +120,14 @@ class Loop:
         return self.progress, self.best.validation_logits.numpy()
 
     def _train(self, ticker: Ticker) -> None:
-        saved = begun = time.monotonic()
-        spent = self.progress.seconds
+        saved = time.monotonic()
         for batches in self._steps():
             loss = self._step(batches)
-            self.progress.seconds = spent + time.monotonic() - begun
             ticker.update(loss=loss)
             self.log_metrics({"train_loss": loss}, self.progress.step)
             if self._evaluation_due():
                 self._evaluate()
+            self._count_time()
             finished = self.progress.stopped or self.progress.step == self.total
             if finished or time.monotonic() - saved >= self.config.checkpoint_seconds:
                 self._save()
@@ -139,10 +141,19 @@ class Loop:
                 self.checkpoint, self.task.model, self.optimizer
             )
             log.info("resuming at step %d of %d", self.progress.step, self.total)
+        self._counted = time.monotonic()
+        if resuming:
             return
         if self.task.warm:
             self._evaluate()
+            self._count_time()
         self._save()
+
+    def _count_time(self) -> None:
+        """Add the time since the last call to that of the training."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._counted
+        self._counted = now
 
     def _steps(self) -> Iterator[list[Rows]]:
         """The remaining optimiser steps, each a list of this process's batches."""

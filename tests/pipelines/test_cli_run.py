@@ -129,7 +129,7 @@ def test_second_run_reuses_and_another_seed_trains(finished):
     again = task.llmclf("run", "recipe.yaml")
     assert again.returncode == 0, again.stderr
     assert re.findall(r"^(\S+): done before, reused", again.stdout, re.M) == [
-        "ingest", "tokenize", "finetune-head", "evaluate", "compare"
+        "ingest", "tokenize", "finetune-head", "evaluate"
     ]  # fmt: skip
     second = summary_of(task)
     assert second["metrics"] == summary["metrics"]
@@ -140,7 +140,7 @@ def test_second_run_reuses_and_another_seed_trains(finished):
     third = summary_of(task)
     assert third["classifier"] != summary["classifier"]
     assert third["registration"]["version"] == "2"
-    assert re.search("earlier: LLM with head, base, +seed 0", other.stdout)
+    assert "earlier: LLM with head, seed 0" in other.stdout
 
 
 def test_changed_data_is_read_again(task):

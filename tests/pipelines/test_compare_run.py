@@ -3,6 +3,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -119,3 +120,24 @@ def test_all_failing_is_one_message(tmp_path):
     assert "head (seed 0), tokenize: " in done.stderr
     assert "probe, tokenize: " in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_multi_label(tmp_path):
+    task = compare_all(tmp_path)
+    rows = pd.read_csv(tmp_path / "data.csv")
+    rows["label"] = [f"{a};{b}" if i % 3 else a for i, (a, b) in enumerate(pairs(rows["label"]))]
+    rows.to_csv(tmp_path / "data.csv", index=False)
+    task.recipe["ingest"]["labels"] = {"task": "multi", "layout": "delimited"}
+    task.recipe |= {"approaches": ["tfidf", "instruct"], "seeds": [0]}
+    task.write()
+    done = task.llmclf("run", "recipe.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = summary_of(task)
+    assert [a["approach"] for a in summary["approaches"]] == ["tfidf", "instruct"]
+    assert all(pair["mcnemar_p"] is None for pair in summary["pairs"])
+    assert (task.root / summary["report"]).stat().st_size > 10_000
+
+
+def pairs(labels):
+    """Each label with that of the next row."""
+    return zip(labels, [*labels[1:], labels[0]], strict=True)

@@ -1,5 +1,7 @@
 """What is the frozen probe's own; the rest is in tests/conformance and models/test_probe.py."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -110,12 +112,15 @@ def test_killed_embedding_goes_on(tokens_path, tiny_base, tmp_path, monkeypatch,
     with pytest.raises(Killed):
         fit_probe(tokens_path, config_of(tiny_base), ProbeConfig(), tmp_path / "c")
     assert not (tmp_path / "c").exists()
-    (note,) = (own_cache / "training").glob("*/seconds.json")
-    spent = float(note.read_text())
+    (note,) = (own_cache / "training").glob("*/spent.json")
+    noted = json.loads(note.read_text())
+    noted["peak"]["memory"] = 10**15
+    note.write_text(json.dumps(noted))
     classifier = fit_probe(tokens_path, config_of(tiny_base), ProbeConfig(), tmp_path / "c")
     batches = -(-72 // 16) + -(-24 // 16)
     assert len(passes) == 1 + batches  # the one that was killed is done again
-    assert classifier.cost["train_seconds"] > spent > 0
+    assert classifier.cost["train_seconds"] > noted["seconds"] > 0
+    assert classifier.cost["peak_memory_mb"] == 1e9  # of the attempt that took most
     assert not list((own_cache / "training").glob("*/embeddings-*"))
     monkeypatch.undo()
     monkeypatch.setenv("LLMCLF_CACHE", str(tmp_path / "fresh"))

@@ -1,6 +1,7 @@
 """What is the TF-IDF approach's own; the rest is in tests/conformance."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -188,7 +189,7 @@ def test_calibration_is_fitted_on_the_validation_rows(corpus_path, multi_corpus_
 
 def test_cost(corpus_path, tmp_path):
     classifier = fit_tfidf(corpus_path, TfidfConfig(), tmp_path / "c")
-    assert set(classifier.cost) - {"peak_gpu_memory_mb"} == {
+    assert set(classifier.cost) == {
         "trained_parameters",
         "train_seconds",
         "peak_memory_mb",
@@ -240,6 +241,39 @@ def test_fits_without_a_warning(corpus_path, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_tfidf(corpus_path, TfidfConfig(c=[1000.0]), tmp_path / "c")
+
+
+FIT_AND_EVALUATE = """
+import sys
+from pathlib import Path
+from llmclf_core.config import EvaluateConfig, TfidfConfig
+from llmclf_core.steps.fit_tfidf import fit_tfidf
+
+def torch_free():
+    return not {"torch", "transformers", "accelerate"} & sys.modules.keys()
+
+corpus, place = map(Path, sys.argv[1:])
+for name in ("first", "again"):
+    fit_tfidf(corpus, TfidfConfig(), place / name)
+    print(torch_free())
+from llmclf_core.steps.evaluate import evaluate_and_track
+evaluate_and_track(place / "first", corpus, EvaluateConfig(bootstrap=100), place / "e")
+print(torch_free())
+"""
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_fitting_and_evaluating_do_not_import_torch(corpus_path, tmp_path, tracked):
+    """Its memory, several times that of the fit, would be reported as the approach's."""
+    uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"} if tracked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", FIT_AND_EVALUATE, str(corpus_path), str(tmp_path)],
+        env=os.environ | uri,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["True"] * 3, done.stderr
 
 
 def test_loading_does_not_import_torch(corpus_path, tmp_path):

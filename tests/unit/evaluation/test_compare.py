@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from llmclf_core.config import CompareConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.compare import compare
 from llmclf_core.evaluation.comparison import Comparison, Missing
+from llmclf_core.evaluation.counts import resampled_scores
 from llmclf_core.evaluation.samerows import right_rows
 from llmclf_core.evaluation.significance import combined_p, mcnemar_midp, paired_bootstrap
 from llmclf_core.labels import LabelSpace
@@ -224,6 +226,39 @@ def test_other_rows_are_refused_and_named(news, change, message):
         UserError, match=rf"head \(seed 2\) cannot be compared with tfidf: .*{message}"
     ):
         compare([a, other], [], CONFIG)
+
+
+def test_training_on_another_corpus_is_refused_and_what_is_not_known_is_not(news):
+    a, b = trial(news, "tfidf"), trial(news, "head", 2)
+    compare([replace(a, trained_on=None), b], [], CONFIG)
+    message = r"head \(seed 2\) was trained on corpus old, but the comparison is on corpus corpus-0"
+    with pytest.raises(UserError, match=message):
+        compare([a, replace(b, trained_on="old")], [], CONFIG)
+    with pytest.raises(UserError, match="tfidf was trained on corpus old"):
+        compare([replace(a, trained_on="old"), b], [], CONFIG)
+
+
+def test_interval_of_a_score_stays_within_0_and_1(news):
+    """Two seeds, one perfect and one nearly so, whose stretched bootstrap goes beyond 1."""
+    perfect = trial(news, "head", 0, skill=50.0)
+    truth = perfect.predictions.truth
+    wrong = np.where(np.arange(len(truth))[:, None] < 12, np.roll(truth, 1, axis=1), truth)
+    near = changed(replace(perfect, seed=1), predicted=wrong)
+    low, high = compare([perfect, near], [], CONFIG)["head"].interval
+    assert 0.9 < low < 1
+    assert high == 1
+
+
+def test_many_resamples_take_little_memory():
+    """Level 0.001 and ten pairs: a hundred thousand samples, of which only scores are kept."""
+    truth = corpus_of(TAGS, "multi", 50)
+    truth = truth.labels.indicators(truth.splits["test"]["labels"])
+    tracemalloc.start()
+    found = resampled_scores(truth, [truth] * 5, 100_000, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[0]["macro_f1"].shape == (100_000,)
+    assert peak < 150e6, peak
 
 
 def test_more_rows_are_refused(news):

@@ -107,6 +107,7 @@ def test_from_directories_to_a_directory(judged, tmp_path, monkeypatch):
     direct = evaluate_classifier(classifier, corpus, CONFIG)
     assert result.metrics == direct.metrics
     assert Evaluation.load(tmp_path / "out").to_json() == result.to_json()
+    assert result.trained_on == "corpusprint"
     own = [tmp_path / "classifier" / name for name in ("classifier.json", "table.json")]
     size = sum(file.stat().st_size for file in own)
     assert result.cost == {"train_seconds": 5.0, "artifact_mb": size / 1e6}
@@ -176,6 +177,15 @@ def test_unwritable_output_says_so_and_leaves_nothing(judged, tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         result.save(tmp_path / "file" / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_evaluation_of_an_older_llmclf_is_read(judged, tmp_path):
+    evaluate_classifier(judged[1], judged[0], CONFIG).save(tmp_path / "out")
+    header = tmp_path / "out/evaluation.json"
+    data = json.loads(header.read_text("utf-8"))
+    del data["trained_on"]
+    header.write_text(json.dumps(data), "utf-8")
+    assert Evaluation.load(tmp_path / "out").trained_on is None
 
 
 def test_killed_save_leaves_the_previous_evaluation(judged, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 from llmclf_core.config import CompareConfig
 from llmclf_core.evaluation.compare import compare
 from llmclf_core.evaluation.comparison import Missing
-from llmclf_core.evaluation.names import duration, listed, title
+from llmclf_core.evaluation.names import duration, listed, percent, title
+from llmclf_core.evaluation.note import note
 from llmclf_core.evaluation.overview import MAX_CURVES, cost_plot, pairs_of
 from llmclf_core.evaluation.pages import render_comparison
 
@@ -119,7 +120,14 @@ def test_multi_label_page():
     evaluations = trials(tags, ("tfidf", "head"))
     page = Page(render_comparison(compare(evaluations, [], CONFIG), evaluations, tags))
     assert "McNemar" not in page.text
-    assert "Confusions" not in page.text
+    assert "The most common confusions." not in page.text
+    assert page.text.count("Confusions, label by label") == 2
+    for evaluation in evaluations:
+        truth, said = evaluation.predictions.truth, evaluation.predictions.predicted
+        for i, name in enumerate(TAGS):
+            t, p = truth[:, i] == 1, said[:, i] == 1
+            counts = ((t & p).sum(), (~t & p).sum(), (t & ~p).sum(), (~t & ~p).sum())
+            assert " ".join(map(str, (name, *counts))) in page.text
     assert f"The {MAX_CURVES} most common of 14 labels." in page.text
     assert "Micro F1" in page.text
 
@@ -151,6 +159,64 @@ def test_pairs_are_turned_so_that_the_better_comes_first(comparison):
         assert pair.difference == (p.difference if first else -p.difference)
         assert (pair.only_better, pair.only_other)[:: 1 if first else -1] == (p.only_a, p.only_b)
     assert [p.difference for p in pairs] == sorted([p.difference for p in pairs], reverse=True)
+
+
+TRAINING = "learnt from the same training rows"
+
+
+def test_training_rows_are_called_the_same_only_when_that_is_known(text, comparison, evaluations):
+    assert TRAINING in text
+    one_unknown = [replace(evaluations[0], trained_on=None), *evaluations[1:]]
+    page = Page(render_comparison(comparison, one_unknown)).text
+    assert TRAINING not in page
+    assert "All approaches answered the same 200 test rows, checked by id." in page
+
+
+@pytest.mark.parametrize(
+    ("approaches", "missing", "line"),
+    [
+        (("tfidf", "probe", "head"), [], ""),
+        (("tfidf", "head"), [], "The frozen probe was not part of this comparison; it needs"),
+        (("probe", "head"), [], "TF-IDF was not part of this comparison; it needs"),
+        (("head",), [], "TF-IDF and the frozen probe were not part of this comparison; they need"),
+        (("tfidf", "head"), [Missing("probe", None, "fit-probe", "no memory")], ""),
+    ],
+)
+def test_cheap_baselines_that_were_not_asked_for_are_named(news, approaches, missing, line):
+    evaluations = trials(news, approaches)
+    page = Page(render_comparison(compare(evaluations, missing, CONFIG), evaluations)).text
+    assert line in page
+    assert ("not part of this comparison" in page) == bool(line)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.975, 0.995, 0.999])
+def test_levels_are_not_rounded(news, level):
+    evaluations = trials(news, ("tfidf", "head"))
+    config = CompareConfig(bootstrap=50, confidence=level, significance=1 - level)
+    comparison = compare(evaluations, [], config)
+    page = Page(render_comparison(comparison, evaluations)).text
+    shown, other = f"{round(100 * level, 3):g} %", f"{round(100 - 100 * level, 3):g} %"
+    assert page.count(f"{shown} interval") >= 2
+    assert f"p-value at {other};" in page
+    assert f"intervals of {shown}." in note(comparison)
+
+
+@pytest.mark.parametrize(
+    ("share", "decimals", "shown"),
+    [
+        (0.975, None, "97.5 %"),
+        (0.995, None, "99.5 %"),
+        (0.025, None, "2.5 %"),
+        (0.07, None, "7 %"),
+        (1 - 0.05, None, "95 %"),
+        (1 - 0.001, None, "99.9 %"),
+        (1.0, None, "100 %"),
+        (0.95678, 1, "95.7 %"),
+        (0.95, 1, "95.0 %"),
+    ],
+)
+def test_percentages(share, decimals, shown):
+    assert percent(share, decimals) == shown
 
 
 @pytest.mark.parametrize(

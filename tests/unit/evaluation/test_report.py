@@ -59,7 +59,8 @@ def test_page_has_the_answer_and_every_figure(judged):
     result = evaluate_classifier(judged[1], judged[0], CONFIG)
     page = Page(render(result))
     assert answer(result) in page.text
-    assert f"{result.metrics['accuracy']:.1%} of 60 test texts" in page.text
+    assert f"{100 * result.metrics['accuracy']:.1f} % of 60 test texts" in page.text
+    assert "(95 % interval " in page.text
     for name in ("macro_f1", "weighted_recall", "log_loss", "uncalibrated_brier", "hamming_loss"):
         assert f"{result.metrics[name]:.4f}" in page.text
     low, high = result.intervals["micro_f1"]

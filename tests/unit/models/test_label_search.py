@@ -1,4 +1,4 @@
-"""The search against all subsets, and the chain rule of the labels' probabilities."""
+"""The search against all subsets, and the labels' probabilities against sums over subsets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmclf_core.models.label_search import allowed, best_sets, chain_logits
+from llmclf_core.models.label_search import allowed, best_sets, marginal_logits
 
 
 class Model:
@@ -56,26 +56,61 @@ def test_probabilities_of_all_sets_add_up_to_one():
     assert np.exp([model.log_p(0, s) for s in model.all_sets()]).sum() == pytest.approx(1)
 
 
+def seen_by(model, states):
+    return {s: allowed(model.row(0, s), s) for s in states}
+
+
+def probabilities(logits):
+    return 1 / (1 + np.exp(-logits))
+
+
 @given(seed=st.integers(0, 10_000), n_labels=st.integers(2, 6), end=st.floats(-4, 4))
-def test_conditionals_multiply_to_the_probability_of_the_set(seed, n_labels, end):
+def test_marginals_are_sums_over_all_sets_where_all_was_looked_into(seed, n_labels, end):
     model = Model(n_labels, seed, end=end)
-    (found,) = best_sets(model, 1, 1000)
-    h = 1 / (1 + np.exp(-found.logits))
-    chosen = np.isin(np.arange(n_labels), found.labels)
-    assert np.log(np.where(chosen, h, 1 - h)).sum() == pytest.approx(
-        model.log_p(0, found.labels), abs=1e-9
-    )
+    found = probabilities(marginal_logits(seen_by(model, model.all_sets())))
+    for label in range(n_labels):
+        sets = [s for s in model.all_sets() if label in s]
+        expected = sum(np.exp(model.log_p(0, s)) for s in sets)
+        assert found[label] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("labels", [(), (0,), (1, 3), (4,), (0, 1, 2, 3, 4)])
-def test_conditionals_by_their_definition(labels):
-    model = Model(5, 7)
-    q = [allowed(model.row(0, labels[:i]), labels[:i]) for i in range(len(labels) + 1)]
-    found = chain_logits(q, labels)
-    for label in range(5):
-        row = np.exp(q[sum(s < label for s in labels)])
-        h = row[label] / (row[label] + row[label + 1 :].sum())
-        assert found[label] == pytest.approx(np.log(h / (1 - h)))
+def test_what_is_known_after_the_first_state_counts():
+    """Of two single labels that exclude each other, the less likely one is not impossible."""
+    sets = {(0,): 0.40, (1,): 0.35, (): 0.25}
+
+    def options(texts, states):
+        rows = {(): [0.40, 0.35, 0.25], (0,): [1e-12, 1e-12, 1.0], (1,): [1e-12, 1e-12, 1.0]}
+        return np.log([rows[s] for s in states])
+
+    (found,) = best_sets(options, 1, 50)
+    assert found.labels == (0,)
+    assert probabilities(found.logits) == pytest.approx([sets[(0,)], sets[(1,)]], abs=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 20))
+def test_independent_labels_have_their_own_probability_however_little_is_looked_into(seed, steps):
+    own = np.random.default_rng(seed).uniform(0.02, 0.98, 6)
+
+    def row(state):
+        first = state[-1] + 1 if state else 0
+        chance = np.full(7, 1e-300)
+        chance[first:6] = own[first:] * np.cumprod(np.append(1, 1 - own[first:]))[:-1]
+        chance[6] = np.prod(1 - own[first:])
+        return np.log(chance)
+
+    (found,) = best_sets(lambda texts, states: np.array([row(s) for s in states]), 1, steps)
+    assert probabilities(found.logits) == pytest.approx(own, abs=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), n_labels=st.integers(2, 8), steps=st.integers(1, 30))
+def test_estimates_are_probabilities_and_exact_for_the_first_label(seed, n_labels, steps):
+    model = Model(n_labels, seed)
+    exact = probabilities(marginal_logits(seen_by(model, model.all_sets())))
+    (found,) = best_sets(model, 1, steps)
+    near = probabilities(found.logits)
+    assert np.isfinite(found.logits).all()
+    assert near[0] == pytest.approx(exact[0], abs=1e-9)  # nothing can stand before the first label
+    assert ((near >= 0) & (near <= 1)).all()
 
 
 def test_labels_before_the_last_one_are_not_options():

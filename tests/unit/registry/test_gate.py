@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from llmclf_core.artifacts import Predictions
-from llmclf_core.config import RegisterConfig
+from llmclf_core.config import CompareConfig, RegisterConfig, parse
 from llmclf_core.errors import UserError
+from llmclf_core.evaluation.samerows import only
 from llmclf_core.labels import LabelSpace
 from llmclf_core.registry.gate import Champion, judge
 
@@ -102,20 +103,20 @@ def test_the_rule_decides_where_neither_is_significantly_worse(
 
 
 def test_mcnemar_is_told_and_decides_nothing():
-    mine, other = predictions(range(30)), predictions(range(20))
+    mine, other = predictions(range(25)), predictions(range(20))
     champion = Champion("1", other, seconds=10)
-    result = judge({}, RegisterConfig(significance=1e-4), mine, champion, seconds=1)
+    result = judge({}, RegisterConfig(significance=0.001), mine, champion, seconds=1)
     assert result.passed
-    assert result.reasons[-1].startswith("10 rows right only by the champion (version 1), 0 only")
-    assert "McNemar p = 0.00" in result.reasons[-1]
+    assert result.reasons[-1].startswith("5 rows right only by the champion (version 1), 0 only")
+    assert "McNemar p = 0.03" in result.reasons[-1]
     assert not result.reasons[0].startswith("significantly worse")
 
 
 def test_level_decides():
-    mine, other = predictions(range(30)), Champion("1", predictions(range(20)))
+    mine, other = predictions(range(25)), Champion("1", predictions(range(20)))
     refused = [
         judge({}, RegisterConfig(significance=level), mine, other).reasons[0]
-        for level in (0.5, 0.05, 0.0001)
+        for level in (0.5, 0.05, 0.001)
     ]
     assert [reason.startswith("significantly worse") for reason in refused] == [True, True, False]
 
@@ -162,3 +163,45 @@ def test_champion_that_cannot_be_had_refuses_with_the_reason():
     result = judge({}, RegisterConfig(), predictions(()), champion)
     assert not result.passed
     assert "cannot be compared with the champion (version 2): base model x" in result.reasons[0]
+
+
+def test_rows_that_are_left_out_count_for_neither():
+    """The challenger is wrong where the champion has no answer."""
+    other = only(predictions(range(100, 120)), [f"r{i}" for i in range(100, ROWS)])
+    mine = predictions([*range(100), *range(100, 110)])
+    result = judge({}, RegisterConfig(), mine, Champion("1", other, left_out=100))
+    assert result.passed
+    assert "on 300 rows (100 more left out, which it has learnt from)" in result.reasons[0]
+    assert "0 rows right only by the champion (version 1), 10 only" in result.reasons[-1]
+    inflated = Champion("1", predictions(range(100, 120)))
+    assert not judge({}, RegisterConfig(), mine, inflated).passed
+
+
+def test_rows_that_lack_for_no_reason_are_no_comparison():
+    other = only(predictions(()), [f"r{i}" for i in range(300)])
+    result = judge({}, RegisterConfig(), predictions(()), Champion("1", other))
+    assert "it lacks 100 of 400 rows" in result.reasons[0]
+
+
+def test_champion_itself_is_not_compared():
+    config = RegisterConfig(floor={"accuracy": 0.95})
+    result = judge(METRICS, config, predictions(()), Champion("4", itself=True))
+    assert not result.passed
+    assert [r.split(",")[0] for r in result.reasons] == [
+        "accuracy 0.9100 is below the floor 0.9500",
+        "it is the champion already",
+    ]
+
+
+@pytest.mark.parametrize("kind", [RegisterConfig, CompareConfig])
+def test_level_that_would_take_a_million_resamples_is_refused(kind):
+    assert parse(kind, {"significance": 0.001}, "x").significance == 0.001
+    with pytest.raises(UserError, match=r"significance: .*0\.001"):
+        parse(kind, {"significance": 0.0001}, "x")
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0.05, "95 %"), (0.025, "97.5 %"), (0.001, "99.9 %")])
+def test_coverage_is_not_rounded(level, shown):
+    other = Champion("1", predictions(range(20)))
+    reason = judge({}, RegisterConfig(significance=level), predictions(range(20)), other).reasons[0]
+    assert f", {shown} interval [" in reason

@@ -96,6 +96,18 @@ def test_again_is_the_same_version(submit, store, good):
     experiment = all_runs(store)[0].info.experiment_id
     assert len(store.search_logged_models([experiment])) == 1
     assert second.promoted
+    assert second.reasons == [
+        "it is the champion already, and remains so until another version passes"
+    ]
+
+
+def test_champion_that_misses_a_raised_floor_is_refused_and_keeps_its_alias(submit, store, good):
+    submit(good)
+    result = submit(good, floor={"macro_f1": 1.01})
+    assert (result.promoted, result.aliases) == (False, ["challenger", "champion"])
+    assert "below the floor 1.0100" in result.reasons[0]
+    assert result.reasons[1].startswith("it is the champion already, and remains so until")
+    assert store.get_model_version(NAME, "1").tags["llmclf.gate"] == "refused"
 
 
 def test_floor_refuses_and_says_why(submit, store, good, caplog):
@@ -165,7 +177,7 @@ def test_champion_whose_base_is_gone_refuses_with_the_reason(
     header.write_text(json.dumps(data))
     result = submit(evaluated(bad[0], other_corpus, tmp_path), corpus=other_corpus)
     assert not result.promoted
-    assert "cannot be compared with the champion (version 1): UserError" in result.reasons[0]
+    assert "cannot be compared with the champion (version 1): " in result.reasons[0]
     assert "/gone/base" in result.reasons[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -49,3 +50,15 @@ def bos_base(tiny_base, tmp_path_factory):
 def bos_eos_base(tiny_base, tmp_path_factory):
     directory = tmp_path_factory.mktemp("both") / "base"
     return with_template(tiny_base, directory, "<|im_start|> $A <|im_end|>")
+
+
+@pytest.fixture(scope="session")
+def thinking_base(tiny_base, tmp_path_factory):
+    """Its tokenizer has added tokens that are not called special, as Qwen3's has ``<think>``."""
+    directory = tmp_path_factory.mktemp("thinking") / "base"
+    shutil.copytree(tiny_base, directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    for content, normalized in (("<think>", False), ("<tool_call>", True), ("    ", False)):
+        tokenizer.add_tokens([AddedToken(content, special=False, normalized=normalized)])
+    tokenizer.save_pretrained(directory)
+    return directory

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from llmclf_core.config import InstructConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
-from llmclf_core.tokens.answers import Answers, verbalize
+from llmclf_core.tokens.answers import Answers, encode_piece, verbalize
 from llmclf_core.tokens.prompt import Prompt
 
 NAMES = ("red", "green and  blue", "b\nc")
@@ -98,6 +98,20 @@ def test_no_option_begins_another(plain, task):
     options = encode(plain, hostile, task).options
     for a in options:
         assert not any(a is not b and b[: len(a)] == a for b in options)
+
+
+def test_added_tokens_are_text_in_words_and_themselves_in_a_template(thinking_base, plain):
+    tokenizer = AutoTokenizer.from_pretrained(thinking_base)
+    think, call = tokenizer.convert_tokens_to_ids(["<think>", "<tool_call>"])
+    for text in ("<think>", "a<tool_call> b"):
+        meant = encode_piece(tokenizer, text, True)
+        assert {think, call} & set(meant)
+        as_text = encode_piece(tokenizer, text, False)
+        assert as_text == encode_piece(plain, text, False)
+        assert plain.decode(as_text) == text
+        assert encode_piece(tokenizer, text, True) == meant
+    answers = encode(tokenizer, ["<think>", "goal"], "multi")
+    assert answers.labels == encode(plain, ["<think>", "goal"], "multi").labels
 
 
 def broken(tiny_base, path, **changes):

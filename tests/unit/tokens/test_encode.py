@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
+from llmclf_core.config import TokenizeConfig
 from llmclf_core.errors import UserError
+from llmclf_core.tokens.encode import Encoder
 from tests.conftest import WORDS, sentence
 
 LONG = " ".join(word for words in WORDS.values() for word in words)
@@ -79,6 +82,27 @@ def test_special_tokens_in_text_are_plain_text(encoder, plain, token, pattern):
     assert set(plain(text)["input_ids"]) & {0, 1, 2}  # without care they would be
     assert not set(encoded.ids) & {0, 1, 2}
     assert plain.decode(encoded.ids) == text
+
+
+@pytest.mark.parametrize("token", ["<think>", "<tool_call>", "<|im_end|>"])
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("pattern", ["{}", "a {} b", "{}{}", "a{}", " {} "])
+def test_no_added_token_is_special_in_text(encoder, plain, thinking_base, token, bare, pattern):
+    text = pattern.replace("{}", token)
+    thinking = AutoTokenizer.from_pretrained(thinking_base)
+    number = thinking.convert_tokens_to_ids(token)
+    assert number in thinking(text)["input_ids"]  # without care it would be
+    ids = one(Encoder(thinking_base, TokenizeConfig(), bare), text).ids
+    assert ids == one(encoder(), text).ids  # as if the tokenizer had never heard of it
+    assert plain.decode(ids) == text
+
+
+def test_added_white_space_and_other_tokens_keep_their_ids(encoder, thinking_base):
+    thinking = AutoTokenizer.from_pretrained(thinking_base)
+    (spaces,) = thinking("    ")["input_ids"]
+    assert spaces in one(encoder(thinking_base), "goal    match").ids
+    for text in (LONG, "goal    match", "漢字 😀"):
+        assert one(encoder(thinking_base), text).ids == thinking(text)["input_ids"]
 
 
 @pytest.mark.parametrize("text", ["漢字 😀 שלום", "a\0b", "tab\tand\r\nline", "e\u0301"])
