@@ -77,13 +77,15 @@ def _why(
     candidates: Sequence[Candidate], left: list[int], best: int, chosen: int, metric: str
 ) -> str:
     mine, mark = candidates[chosen], candidates[best]
-    reached = f"it reaches {metric} {mine.score:.3f}"
+    # A fourth digit where three would make two different scores look alike.
+    digits = 4 if mine.score != mark.score and f"{mine.score:.3f}" == f"{mark.score:.3f}" else 3
+    reached = f"it reaches {metric} {mine.score:.{digits}f}"
     if len(candidates) == 1:
         return f"{reached}, and there is nothing to compare it with"
     if chosen != best:
         return (
-            f"{reached}; {mark.name} has the highest, {mark.score:.3f}, which is not significantly "
-            f"better and takes {times(mark, mine)}"
+            f"{reached}; {mark.name} has the highest, {mark.score:.{digits}f}, which is not "
+            f"significantly better and takes {times(mark, mine)}"
         )
     rest = [c for i, c in enumerate(candidates) if i != chosen]
     reached += ", the highest" if mine.score > max(c.score for c in rest) else ", no less than any"

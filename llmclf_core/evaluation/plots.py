@@ -11,6 +11,8 @@ import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from llmclf_core.evaluation.calibration import Bin
 from llmclf_core.evaluation.metrics import Curve
@@ -37,6 +39,8 @@ _STYLE: Any = {
 _TICKS = (0, 0.5, 1)
 _DURATIONS = [*(0.1, 1, 10, 60, 600), *(3600 * hours for hours in (1, 10, 100, 1000, 10_000))]
 """Seconds that an axis of costs names."""
+_PLACES = [(x, y) for y in (6, -9, 20, -23, 34, -37, 48, -51) for x in (9, -9)]
+"""Where a point's name may stand, in points of print from the point, the best place first."""
 
 
 def reliability_svg(bins: list[Bin], description: str) -> Markup:
@@ -93,7 +97,7 @@ def cost_svg(points: Sequence[CostPoint], metric: str, description: str) -> Mark
         front = sorted((p.seconds, p.score) for p in points if p.front)
         axes.plot(*zip(*front, strict=True), color=_LINE, linewidth=2, zorder=1)
         for point in points:
-            _point(axes, point, points)
+            _point(axes, point)
         limits = _room([p.seconds for p in points])
         axes.set_xlim(*limits)
         ticks = [t for t in _DURATIONS if limits[0] <= t <= limits[1]]
@@ -101,16 +105,12 @@ def cost_svg(points: Sequence[CostPoint], metric: str, description: str) -> Mark
         axes.set_xticks([], minor=True)
         axes.set(xlabel="time to train and to classify", ylabel=metric)
         axes.margins(y=0.12)
+        _name(axes, points)
 
     return _svg((5.0, 3.7), draw, description, **{"font.size": 12})
 
 
-def _point(axes: Axes, point: CostPoint, points: Sequence[CostPoint]) -> None:
-    # Its name stands at the right, unless another one's bar stands there.
-    left = any(
-        1 < other.seconds / point.seconds < 10 and other.low <= point.score <= other.high
-        for other in points
-    )
+def _point(axes: Axes, point: CostPoint) -> None:
     colour = _ACCENT if point.champion else _INK
     bars = [[point.score - point.low], [point.high - point.score]]
     axes.errorbar(
@@ -123,15 +123,40 @@ def _point(axes: Axes, point: CostPoint, points: Sequence[CostPoint]) -> None:
         capsize=3,
         zorder=2,
     )
-    axes.annotate(
+
+
+def _name(axes: Axes, points: Sequence[CostPoint]) -> None:
+    """Write each point's name where it covers neither a bar nor another name."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    taken = [_bar(axes, point) for point in points]
+    for point in points:
+        names = [_named(axes, point, place) for place in _PLACES]
+        boxes = [name.get_window_extent() for name in names]
+        free = [b.count_overlaps(taken) == 0 and axes.bbox.x1 >= b.x1 for b in boxes]
+        best = free.index(True) if any(free) else 0
+        taken.append(boxes[best])
+        for name in names[:best] + names[best + 1 :]:
+            name.remove()
+
+
+def _bar(axes: Axes, point: CostPoint) -> Bbox:
+    ends = axes.transData.transform([(point.seconds, point.low), (point.seconds, point.high)])
+    return Bbox(ends).padded(4)
+
+
+def _named(axes: Axes, point: CostPoint, place: tuple[int, int]) -> Annotation:
+    name = axes.annotate(
         point.title,
         (point.seconds, point.score),
-        xytext=(-8 if left else 8, 5),
+        xytext=place,
         textcoords="offset points",
-        ha="right" if left else "left",
-        color=colour,
+        ha="right" if place[0] < 0 else "left",
+        va="center",
+        color=_ACCENT if point.champion else _INK,
         weight="bold" if point.champion else "normal",
     )
+    name.set_in_layout(False)
+    return name
 
 
 def _room(seconds: list[float]) -> tuple[float, float]:
