@@ -89,8 +89,8 @@ def _figures(approach: dict[str, Any]) -> dict[str, Any]:
     return {
         "seeds": approach["seeds"],
         "quantization": approach["quantization"],
-        "metrics": {name: round(approach["metrics"][name]["mean"], 4) for name in METRICS},
-        "interval": [round(v, 4) for v in approach["interval"]],
+        "metrics": {name: round(approach["metrics"][name]["mean"], 6) for name in METRICS},
+        "interval": [round(v, 6) for v in approach["interval"]],
         "cost": {n: round(approach["cost"][n], 2) for n in COSTS if n in approach["cost"]},
     }
 
