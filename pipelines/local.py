@@ -68,16 +68,18 @@ def run(recipe: Recipe, runs: Path) -> Finished:
         directory.mkdir(parents=True)
     begun = time.monotonic()
     with _environment(recipe, runs, execution, directory):
-        status = "FAILED"
+        status, metrics = "FAILED", {}
         try:
             outputs = _execute(recipe, runs, directory)
             summary = _summary(recipe, execution, outputs, time.monotonic() - begun)
+            # Under the names that the nested runs have, so that MLflow charts them together.
+            metrics = {f"test_{name}": value for name, value in summary["metrics"].items()}
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
             raise
         finally:
-            close_parent(status, summary["metrics"] if status == "FINISHED" else None)
+            close_parent(status, metrics)
     write_json(directory / "summary.json", summary)
     write_json(runs / "latest.json", {"run": execution})
     return Finished(directory, summary)

@@ -83,6 +83,7 @@ def test_mlflow_has_alike_runs_of_all(finished):
         "train_seconds", "trained_parameters", "peak_memory_mb", "best_validation_macro_f1",
     }  # fmt: skip
     assert {r.info.status for r in [parent, *nested]} == {"FINISHED"}
+    assert parent.data.metrics["test_macro_f1"] == pytest.approx(summary["metrics"]["macro_f1"])
     assert parent.data.tags["mlflow.note.content"].startswith(summary["answer"])
     logged = {f.path for f in client.list_artifacts(parent.info.run_id, "comparison")}
     assert logged == {"comparison/report.html", "comparison/comparison.json"}
