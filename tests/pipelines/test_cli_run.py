@@ -189,7 +189,7 @@ def test_multi_label_with_nf4(tmp_path):
         (["predict", "x", "--model", "models:/none/1"], "no MLflow store in runs"),
         (["predict", "x", "--model", "data.csv"], "cannot read data.csv"),
         (["replay", "none.jsonl"], "cannot read the tracking journal none.jsonl"),
-        (["fetch", "none"], "no asset none; there are smollm2, minilm, bbc, debian-tags"),
+        (["fetch", "none"], "no asset none; there are smollm2, minilm, bbc, orange, debian-tags"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else None,
 )
