@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -143,14 +144,17 @@ def _work_and_exit(work: Callable[[], object], write: int) -> None:
     code = 1
     try:
         reason = _reason(work)
-        os.write(write, (reason or "").encode("utf-8", "replace")[:60_000])
         code = 0 if reason is None else 1
+        os.write(write, (reason or "").encode("utf-8", "replace")[:60_000])
     except KeyboardInterrupt:
         code = 130
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # one may be closed
+                    stream.flush()
+        finally:
+            os._exit(code)
 
 
 def _end_with(parent: int) -> None:

@@ -71,8 +71,12 @@ def _open(
     unique = [name if name in columns else f"{i}:{name}" for i, name in enumerate(names)]
     return arrow_csv.open_csv(
         stream,
+        # With threads, Arrow does not know the number of a malformed row.
         read_options=arrow_csv.ReadOptions(
-            column_names=unique, skip_rows_after_names=1, block_size=_block_size(part)
+            column_names=unique,
+            skip_rows_after_names=1,
+            block_size=_block_size(part),
+            use_threads=False,
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse
