@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 FACETS = ("use::", "works-with::", "field::")
 MIN_ROWS = 50
+UNDECIDED = "TODO"
+"""How debtags itself ends the tag of a package that nobody has sorted into a facet yet
+(``field::TODO``); it says nothing of the package."""
 CUTS = {"tags14": 14, "tags58": 58}
 """File name to number of labels: the most frequent ones."""
 _HELPER = "/usr/lib/apt/apt-helper"
@@ -70,7 +73,7 @@ def _tagged(lists: Path) -> list[tuple[str, str, set[str]]]:
     }
     found: dict[str, tuple[str, str, set[str]]] = {}
     for stanza in _stanzas(lists, "*Packages*"):
-        tags = {t for t in _tags(stanza) if t.startswith(FACETS) and not t.endswith("TODO")}
+        tags = {t for t in _tags(stanza) if t.startswith(FACETS) and not t.endswith(UNDECIDED)}
         text = descriptions.get(stanza.get("Description-md5", ""))
         source = stanza.get("Source", stanza["Package"]).split(" ")[0]
         if tags and text and source not in found:

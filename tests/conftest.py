@@ -224,10 +224,14 @@ def demo_assets(tmp_path_factory):
 
 
 def missing_service(what: str) -> None:
-    """Skip on a laptop; fail in CI, where nothing may be skipped."""
+    """Skip on a laptop; fail in CI, where nothing may be skipped.
+
+    Args:
+        what: what is missing here, and how to get it.
+    """
     if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(f"CI must not skip: {what}")
+    pytest.skip(f"missing here: {what}")
 
 
 @pytest.fixture(scope="session")
