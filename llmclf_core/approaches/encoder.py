@@ -2,111 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from llmclf_core.approaches.base import Calibration, Classifier
 from llmclf_core.approaches.based import (
     ADAPTER,
     adapter_tensors,
     base_config_of,
-    base_settings,
-    batched_logits,
     read_base,
     read_weights,
     save_weights,
-    tensors_fingerprint,
 )
-from llmclf_core.config import BaseModelConfig, TokenizeConfig
+from llmclf_core.approaches.pretrained import SequenceClassifier, read_encoder
+from llmclf_core.config import BaseModelConfig
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import Base
 from llmclf_core.models.encoder import EncoderModel, load_encoder
 from llmclf_core.models.lora import adapter_scales, load_adapter, save_adapter
-from llmclf_core.tokens.encode import Encoder
-from llmclf_core.tokens.tokenize import copy_tokenizer
 
 HEAD_WEIGHTS = "head.safetensors"
 MODEL = "model"
 """Directory of a model that was trained as a whole; transformers reads it too."""
 
 
-class EncoderClassifier(Classifier):
+class EncoderClassifier(SequenceClassifier[EncoderModel, bool]):
     """An encoder whose weights were all trained, or an adapter and head over a referenced one.
 
-    The first is whole by itself: its base is on record, but not needed.
-
-    Attributes:
-        model: the encoder.
-        encoder: text to token ids, as in training.
-        base: the base model.
-        base_config: quantisation and compute type, with ``auto`` already resolved.
-        lora: whether the base stays as it was, under an adapter.
+    The first is whole by itself: its base is on record, but not needed. ``config`` says whether
+    it is the second.
     """
 
     approach: ClassVar[str] = "encoder"
 
-    def __init__(
-        self,
-        model: EncoderModel,
-        encoder: Encoder,
-        labels: LabelSpace,
-        base: Base,
-        base_config: BaseModelConfig,
-        lora: bool,
-        calibration: Calibration | None = None,
-    ) -> None:
-        super().__init__(labels, calibration)
-        self.model, self.encoder, self.base = model, encoder, base
-        self.base_config, self.lora = base_config, lora
-
-    def predict_logits(self, texts: Sequence[str], batch_size: int = 16) -> npt.NDArray[np.float32]:
-        sequences = [e.ids for e in self.encoder.encode(texts)]
-        return batched_logits(
-            self.model, sequences, self.encoder.pad_id, len(self.labels), batch_size
-        )
-
     @property
-    def fingerprint(self) -> str:
-        settings = [
-            self._settings(),
-            self.labels.to_json(),
-            vars(self.calibration),
-            adapter_scales(self.model.backbone) if self.lora else {},
-            self.encoder.fingerprint,
-        ]
-        return tensors_fingerprint(settings, self._own_tensors())
+    def lora(self) -> bool:
+        """Whether the base stays as it was, under an adapter."""
+        return self.config
+
+    def _own_settings(self) -> dict[str, Any]:
+        return {"lora": self.lora}
 
     def _own_tensors(self) -> dict[str, Tensor]:
         if not self.lora:
             return dict(self.model.model.named_parameters())
         return adapter_tensors(self.model.backbone) | dict(self.model.head)
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "base": base_settings(self.base, self.base_config),
-            "lora": self.lora,
-            "tokenize": self.encoder.config.model_dump(),
-        }
+    def _scales(self) -> dict[str, float]:
+        return adapter_scales(self.model.backbone) if self.lora else {}
 
-    def _write(self, path: Path) -> dict[str, Any]:
+    def _write_tensors(self, path: Path) -> None:
         if self.lora:
             save_adapter(self.model.backbone, path / ADAPTER)
             save_weights(self.model.head, path / HEAD_WEIGHTS)
         else:
             self.model.model.save_pretrained(path / MODEL)
-        copy_tokenizer(self.encoder.directory, path / "tokenizer")
-        return self._settings()
 
     @classmethod
     def _read(
         cls, path: Path, header: dict[str, Any], labels: LabelSpace, base: str | None
     ) -> EncoderClassifier:
-        encoder = Encoder(path / "tokenizer", TokenizeConfig(**header["tokenize"]))
+        encoder = read_encoder(path, header)
         read = _read_adapted if header["lora"] else _read_whole
         model, found, config = read(path, header["base"], labels, encoder.pad_id, base)
         return cls(model, encoder, labels, found, config, header["lora"])

@@ -14,56 +14,30 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from llmclf_core.approaches.base import Calibration, Classifier
-from llmclf_core.approaches.based import (
-    ADAPTER,
-    adapter_tensors,
-    base_settings,
-    read_base,
-    tensors_fingerprint,
-)
-from llmclf_core.config import BaseModelConfig, InstructConfig, TokenizeConfig
+from llmclf_core.approaches.based import ADAPTER, adapter_tensors, read_base
+from llmclf_core.approaches.pretrained import TOKENIZER, PretrainedClassifier
+from llmclf_core.config import InstructConfig, TokenizeConfig
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.answering import Answerer
-from llmclf_core.models.base import Base
 from llmclf_core.models.causal import load_causal
 from llmclf_core.models.lora import adapter_scales, load_adapter, save_adapter
 from llmclf_core.tokens.instruct import InstructEncoder
 from llmclf_core.tokens.prompt import Prompt
-from llmclf_core.tokens.tokenize import copy_tokenizer
 
 _OWN = {"length_normalization", "search_steps"}
 """What is needed of the settings once the prompt is rendered."""
 
 
-class InstructClassifier(Classifier):
+class InstructClassifier(PretrainedClassifier[Any, InstructEncoder, InstructConfig]):
     """Adapter, prompt and answers over a referenced base model.
 
-    Attributes:
-        model: causal language model and adapter; it must not change after the first prediction.
-        encoder: prompt, answers, and text to token ids, as in training.
-        base: the base model.
-        base_config: quantisation and compute type, with ``auto`` already resolved so that a
-            reloaded classifier computes as the trained one did.
-        config: how answers are scored and searched.
+    ``model`` is the causal language model with its adapter, ``encoder`` knows prompt and answers,
+    ``config`` says how answers are scored and searched.
     """
 
     approach: ClassVar[str] = "instruct"
-
-    def __init__(
-        self,
-        model: Any,
-        encoder: InstructEncoder,
-        labels: LabelSpace,
-        base: Base,
-        base_config: BaseModelConfig,
-        config: InstructConfig,
-        calibration: Calibration | None = None,
-    ) -> None:
-        super().__init__(labels, calibration)
-        self.model, self.encoder, self.base = model, encoder, base
-        self.base_config, self.config = base_config, config
 
     @cached_property
     def _answerer(self) -> Answerer:
@@ -83,29 +57,20 @@ class InstructClassifier(Classifier):
         answered = self._answerer.answer(documents, batch_size)
         return [self.labels.decode(ids) for ids in answered.labels]
 
-    @property
-    def fingerprint(self) -> str:
-        settings = [
-            self._settings(),
-            self.labels.to_json(),
-            vars(self.calibration),
-            adapter_scales(self.model),
-            self.encoder.fingerprint,
-        ]
-        return tensors_fingerprint(settings, adapter_tensors(self.model))
-
-    def _settings(self) -> dict[str, Any]:
+    def _own_settings(self) -> dict[str, Any]:
         return {
-            "base": base_settings(self.base, self.base_config),
             "instruct": self.config.model_dump(include=_OWN),
             "prompt": self.encoder.prompt.to_json(),
-            "tokenize": self.encoder.config.model_dump(),
         }
 
-    def _write(self, path: Path) -> dict[str, Any]:
+    def _own_tensors(self) -> dict[str, Tensor]:
+        return adapter_tensors(self.model)
+
+    def _scales(self) -> dict[str, float]:
+        return adapter_scales(self.model)
+
+    def _write_tensors(self, path: Path) -> None:
         save_adapter(self.model, path / ADAPTER)
-        copy_tokenizer(self.encoder.directory, path / "tokenizer")
-        return self._settings()
 
     @classmethod
     def _read(
@@ -114,7 +79,7 @@ class InstructClassifier(Classifier):
         found, config = read_base(path, header["base"], base)
         tokenize = TokenizeConfig(**header["tokenize"])
         prompt = Prompt.from_json(header["prompt"])
-        encoder = InstructEncoder(path / "tokenizer", tokenize, prompt, labels)
+        encoder = InstructEncoder(path / TOKENIZER, tokenize, prompt, labels)
         model = load_causal(found, config, getattr(torch, config.dtype))
         adapted = load_adapter(model, path / ADAPTER)
         return cls(adapted, encoder, labels, found, config, InstructConfig(**header["instruct"]))
