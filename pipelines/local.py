@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from kfp import local
 
 import llmclf_core
@@ -23,18 +24,20 @@ from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
+from llmclf_core.failures import FAILURE
 from llmclf_core.files import write_json
 from llmclf_core.paths import expand, file_sha256, fingerprint
 from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
-from llmclf_core.steps.attempt import FAILURE
 from llmclf_core.steps.process import ERROR_FILE
 from pipelines.console import quiet
 from pipelines.pipeline import arguments, build
 from pipelines.store import prepare_store
 
 log = logging.getLogger(__name__)
+
+_LOCK = ".running"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def run(recipe: Recipe, runs: Path) -> Finished:
     with explain_os_errors(directory):
         directory.mkdir(parents=True)
     begun = time.monotonic()
-    with _environment(recipe, runs, execution, directory):
+    with _running(directory), _environment(recipe, runs, execution, directory):
         status, metrics = "FAILED", {}
         try:
             outputs = _execute(recipe, runs, directory)
@@ -93,7 +96,8 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
         enable_caching=True,
         cache_root=str(runs / ".cache" / f"steps-{_code_version()}"),
     )
-    _forget_failures(runs)
+    for other in runs.glob("*/artifacts"):
+        _forget_failures_of_the_dead(other.parent)
     try:
         versions = {
             "source_version": source_version(recipe.ingest),
@@ -112,18 +116,30 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
     finally:
-        _forget_failures(runs)
+        _forget_failures(directory)
     return {name: Path(artifact.path) for name, artifact in outputs.items()}
 
 
-def _forget_failures(runs: Path) -> None:
-    """Steps whose artifact is gone are done again: a failure is not to be found in the cache.
+@contextmanager
+def _running(directory: Path) -> Iterator[None]:
+    """Hold a lock that ends with this process, however that comes about."""
+    with FileLock(directory / _LOCK):
+        yield
 
-    Runs that were killed before they could do so left theirs behind.
-    """
-    for artifacts in runs.glob("*/artifacts"):
-        for file in list(artifacts.rglob(FAILURE)):
-            shutil.rmtree(file.parent, ignore_errors=True)
+
+def _forget_failures(directory: Path) -> None:
+    """Steps whose artifact is gone are done again: a failure is not to be found in the cache."""
+    for file in list((directory / "artifacts").rglob(FAILURE)):
+        shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _forget_failures_of_the_dead(directory: Path) -> None:
+    """A run that was killed left its failures behind; one that still runs needs them."""
+    try:
+        with FileLock(directory / _LOCK, timeout=0):
+            _forget_failures(directory)
+    except (Timeout, OSError):
+        return
 
 
 def _code_version() -> str:

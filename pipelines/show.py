@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from llmclf_core.approaches.base import Classifier
-from llmclf_core.evaluation.comparison import Missing
 from llmclf_core.evaluation.names import duration, metric_name, percent, title
+from llmclf_core.failures import Failure
 from pipelines.local import Finished
 
 
@@ -98,7 +98,7 @@ def _others(summary: dict[str, Any], runs: Path, most: int = 3) -> list[dict[str
 
 
 def _missing(summary: dict[str, Any]) -> list[str]:
-    return [f"missing:  {Missing(**item)}" for item in summary["missing"]]
+    return [f"missing:  {Failure(**item)}" for item in summary["missing"]]
 
 
 def _next_steps(finished: Finished, runs: Path) -> list[str]:

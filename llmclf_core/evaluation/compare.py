@@ -14,7 +14,6 @@ from llmclf_core.evaluation.choice import Candidate, choose
 from llmclf_core.evaluation.comparison import (
     ApproachFigures,
     Comparison,
-    Missing,
     PairFigures,
     Spread,
 )
@@ -30,12 +29,13 @@ from llmclf_core.evaluation.significance import (
     mcnemar_midp,
 )
 from llmclf_core.evaluation.trials import Trials, grouped
+from llmclf_core.failures import Failure
 
 _log = logging.getLogger(__name__)
 
 
 def compare(
-    evaluations: Sequence[Evaluation], missing: Sequence[Missing], config: CompareConfig
+    evaluations: Sequence[Evaluation], missing: Sequence[Failure], config: CompareConfig
 ) -> Comparison:
     """Judge all approaches on the same rows and name the champion.
 

@@ -8,23 +8,10 @@ from typing import Any
 
 from llmclf_core.config import CompareConfig
 from llmclf_core.evaluation.evaluation import REPORT
+from llmclf_core.failures import Failure
 from llmclf_core.files import atomic_directory, explain_header, read_json, stamp, write_json
 
 HEADER = "comparison.json"
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A trial that failed: whose it was, in which step, and why."""
-
-    approach: str
-    seed: int | None
-    step: str
-    reason: str
-
-    def __str__(self) -> str:
-        seed = "" if self.seed is None else f" (seed {self.seed})"
-        return f"{self.approach}{seed}, {self.step}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ class Comparison:
 
     approaches: list[ApproachFigures]
     pairs: list[PairFigures]
-    missing: list[Missing]
+    missing: list[Failure]
     champion: str
     answer: str
     settings: CompareConfig
@@ -161,7 +148,7 @@ class Comparison:
             own = {name: data[name] for name in cls.__dataclass_fields__}
             own["approaches"] = [_approach(item) for item in own["approaches"]]
             own["pairs"] = [PairFigures(**item) for item in own["pairs"]]
-            own["missing"] = [Missing(**item) for item in own["missing"]]
+            own["missing"] = [Failure(**item) for item in own["missing"]]
             own["settings"] = CompareConfig(**own["settings"])
             return cls(**own)
 

@@ -8,15 +8,15 @@ from itertools import pairwise
 
 from llmclf_core.config import APPROACHES
 from llmclf_core.errors import UserError
-from llmclf_core.evaluation.comparison import Missing
 from llmclf_core.evaluation.evaluation import Evaluation
 from llmclf_core.evaluation.samerows import in_order, mismatch
+from llmclf_core.failures import Failure
 
 Trials = dict[str, list[Evaluation]]
 """Approaches, from the cheapest to the dearest, to their evaluations by rising seed."""
 
 
-def grouped(evaluations: Sequence[Evaluation], missing: Sequence[Missing]) -> Trials:
+def grouped(evaluations: Sequence[Evaluation], missing: Sequence[Failure]) -> Trials:
     """Evaluations by approach, all with the rows in the same order.
 
     Raises:

@@ -10,50 +10,20 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmclf_core.errors import UserError
-from llmclf_core.files import atomic_directory, read_json, stamp, write_json
+from llmclf_core.failures import Failure, failure_in
+from llmclf_core.files import read_json
 
 log = logging.getLogger(__name__)
 
-FAILURE, CLASSIFIER = "failure.json", "classifier.json"
+CLASSIFIER = "classifier.json"
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no artifact.
-
-    Attributes:
-        approach: whose step it was.
-        seed: of the training; None where there is none.
-        step: the step that failed.
-        reason: one message.
-    """
-
-    approach: str
-    seed: int | None
-    step: str
-    reason: str
-
-    def __str__(self) -> str:
-        seed = "" if self.seed is None else f" (seed {self.seed})"
-        return f"{self.approach}{seed}, {self.step}: {self.reason}"
-
-
-def failure_in(path: Path) -> Failure | None:
-    """What stands in an artifact's place, if it could not be made."""
-    if not (path / FAILURE).is_file():
-        return None
-    data = read_json(path / FAILURE, "failure")
-    return Failure(**{name: data[name] for name in Failure.__dataclass_fields__})
 
 
 def attempt(
@@ -88,7 +58,7 @@ def attempt(
         log.error("%s: failed: %s", step, reason)
         before = Failure(approach, seed, step, reason)
     failure = Failure(approach, seed, before.step, before.reason)
-    _write(failure, output)
+    failure.save(output)
     return failure
 
 
@@ -99,13 +69,6 @@ def describe(classifier: Path) -> dict[str, str]:
     header = read_json(classifier / CLASSIFIER, "classifier")
     base = (header.get("base") or {}).get("source", "")
     return {"approach": header["approach"], "fingerprint": header["fingerprint"], "base": base}
-
-
-def _write(failure: Failure, output: Path) -> None:
-    if output.exists():
-        shutil.rmtree(output)
-    with atomic_directory(output) as draft:
-        write_json(draft / FAILURE, stamp("failure") | asdict(failure))
 
 
 def _reason(work: Callable[[], object]) -> str | None:

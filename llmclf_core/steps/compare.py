@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from llmclf_core.approaches.base import HEADER
@@ -13,13 +12,13 @@ from llmclf_core.config import CompareConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.compare import compare
 from llmclf_core.evaluation.comparison import HEADER as COMPARISON
-from llmclf_core.evaluation.comparison import Comparison, Missing
+from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
 from llmclf_core.evaluation.note import note
 from llmclf_core.evaluation.pages import render_comparison
+from llmclf_core.failures import failure_in
 from llmclf_core.files import atomic_directory, read_json
 from llmclf_core.registry.runs import describe_parent
-from llmclf_core.steps.attempt import failure_in
 
 _NOTE_TAG = "mlflow.note.content"
 
@@ -50,8 +49,7 @@ def compare_and_track(
     """
     failures = {path: failure for path in evaluations if (failure := failure_in(path))}
     finished = {path: Evaluation.load(path) for path in evaluations if path not in failures}
-    missing = [Missing(**asdict(failure)) for failure in failures.values()]
-    comparison = compare(list(finished.values()), missing, config)
+    comparison = compare(list(finished.values()), list(failures.values()), config)
     page = render_comparison(comparison, list(finished.values()), Corpus.load(corpus_path))
     comparison.save(output, page)
     chosen = comparison.winner.chosen

@@ -11,8 +11,8 @@ from typing import Any
 
 from llmclf_core.evaluation.comparison import HEADER as COMPARISON
 from llmclf_core.evaluation.evaluation import HEADER, REPORT
+from llmclf_core.failures import Failure, failure_in
 from llmclf_core.files import read_json
-from llmclf_core.steps.attempt import Failure, failure_in
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import pytest
 
 from llmclf_core.config import CompareConfig
 from llmclf_core.evaluation.compare import compare
-from llmclf_core.evaluation.comparison import Missing
 from llmclf_core.evaluation.pages import render_comparison
 from llmclf_core.evaluation.report import render
+from llmclf_core.failures import Failure
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.unit.evaluation.simulated import TAGS, corpus_of, trial, trials
 
@@ -49,7 +49,7 @@ return poor;
 def pages():
     """Every kind of page, by name."""
     news, tags = corpus_of(rows=200), corpus_of(TAGS, "multi", 200)
-    missing = [Missing("head", 0, "finetune-head", f"cannot read {LONG}")]
+    missing = [Failure("head", 0, "finetune-head", f"cannot read {LONG}")]
     return {
         "single": comparison_page(news, trials(news, seeds=(0, 1, 2))),
         "multi": comparison_page(tags, trials(tags)),

@@ -13,16 +13,17 @@ from statsmodels.stats.multitest import multipletests
 from llmclf_core.config import CompareConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.compare import compare
-from llmclf_core.evaluation.comparison import Comparison, Missing
+from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.counts import resampled_scores
 from llmclf_core.evaluation.samerows import right_rows
 from llmclf_core.evaluation.significance import combined_p, mcnemar_midp, paired_bootstrap
+from llmclf_core.failures import Failure
 from llmclf_core.labels import LabelSpace
 
 from .simulated import TAGS, corpus_of, trial, trials
 
 CONFIG = CompareConfig(bootstrap=400)
-FAILED = Missing("instruct", 1, "finetune-instruct", "the disk is full")
+FAILED = Failure("instruct", 1, "finetune-instruct", "the disk is full")
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_missing_trials_are_kept_and_told(news):
 
 
 def test_nothing_at_all_names_every_failure():
-    other = Missing("head", None, "tokenize", "no such file")
+    other = Failure("head", None, "tokenize", "no such file")
     with pytest.raises(UserError) as caught:
         compare([], [FAILED, other], CONFIG)
     assert "instruct (seed 1), finetune-instruct: the disk is full" in str(caught.value)

@@ -7,11 +7,11 @@ import pytest
 
 from llmclf_core.config import CompareConfig
 from llmclf_core.evaluation.compare import compare
-from llmclf_core.evaluation.comparison import Missing
 from llmclf_core.evaluation.names import duration, listed, percent, title
 from llmclf_core.evaluation.note import note
 from llmclf_core.evaluation.overview import MAX_CURVES, cost_plot, pairs_of
 from llmclf_core.evaluation.pages import render_comparison
+from llmclf_core.failures import Failure
 
 from .simulated import TAGS, corpus_of, trial, trials
 from .test_report import HOSTILE, Page
@@ -88,8 +88,8 @@ def test_without_a_corpus_texts_come_from_the_mistakes(comparison, evaluations):
 def test_missing_ones_are_named_with_their_reasons(news):
     evaluations = trials(news, ("tfidf", "encoder"), seeds=(0,))
     missing = [
-        Missing("encoder", 1, "finetune-encoder", "the process was killed"),
-        Missing("head", 0, "finetune-head", "the loss is not finite"),
+        Failure("encoder", 1, "finetune-encoder", "the process was killed"),
+        Failure("head", 0, "finetune-head", "the loss is not finite"),
     ]
     page = Page(render_comparison(compare(evaluations, missing, CONFIG), evaluations)).text
     assert "The LLM with a head failed; the encoder lost some seeds." in page
@@ -139,7 +139,7 @@ def test_hostile_texts_labels_and_reasons_are_shown_not_run():
     texts = [HOSTILE.format(i) for i in range(80)]
     corpus.splits["test"] = rows.remove_columns("text").add_column("text", texts)
     evaluations = trials(corpus, ("tfidf", "encoder"))
-    missing = [Missing("<i>new</i>", 0, "x", "<u>why</u>")]
+    missing = [Failure("<i>new</i>", 0, "x", "<u>why</u>")]
     page = Page(render_comparison(compare(evaluations, missing, CONFIG), evaluations, corpus))
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "img", "u"}
@@ -179,7 +179,7 @@ def test_training_rows_are_called_the_same_only_when_that_is_known(text, compari
         (("tfidf", "head"), [], "The frozen probe was not part of this comparison; it needs"),
         (("probe", "head"), [], "TF-IDF was not part of this comparison; it needs"),
         (("head",), [], "TF-IDF and the frozen probe were not part of this comparison; they need"),
-        (("tfidf", "head"), [Missing("probe", None, "fit-probe", "no memory")], ""),
+        (("tfidf", "head"), [Failure("probe", None, "fit-probe", "no memory")], ""),
     ],
 )
 def test_cheap_baselines_that_were_not_asked_for_are_named(news, approaches, missing, line):

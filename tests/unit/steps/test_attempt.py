@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from llmclf_core.errors import UserError
-from llmclf_core.steps.attempt import Failure, attempt, failure_in
+from llmclf_core.failures import Failure, failure_in
+from llmclf_core.steps.attempt import attempt
 
 
 def run(tmp_path, work, inputs=(), name="out"):
