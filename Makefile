@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# Test files run side by side; more threads in each would only wait for one another.
+WORKERS ?= 2
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ demo: assets ## Compare five approaches on BBC news and register the best
 	$(BIN)/llmclf run pipelines/recipes/demo.yaml $(DEMO_ARGS)
 
 test: assets ## Run all tests, with coverage of the core
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .

@@ -53,17 +53,23 @@ def quiet(log: Path) -> Iterator[None]:
     """Send all that is printed to ``log``; only the steps' own lines reach the terminal."""
     with log.open("a", encoding="utf-8") as file:
         sieve = _Sieve(file, sys.stdout)
-        with contextlib.redirect_stdout(sieve), _logging_to(sieve):
+        with _logging_to(sieve), contextlib.redirect_stdout(sieve):
             yield
 
 
 @contextlib.contextmanager
 def _logging_to(stream: TextIO) -> Iterator[None]:
-    """KFP logs what it takes from its cache outside the context in which it logs to stdout."""
+    """KFP logs what it takes from its cache outside the context in which it logs to stdout.
+
+    Only what writes to the terminal is turned round: a log file is somebody else's.
+    """
+    terminal = (sys.stdout, sys.stderr)
     handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
-    before = [handler.setStream(stream) for handler in handlers]
+    before = {handler: handler.stream for handler in handlers if handler.stream in terminal}
     try:
+        for handler in before:
+            handler.setStream(stream)
         yield
     finally:
-        for handler, old in zip(handlers, before, strict=True):
-            handler.setStream(old or sys.stderr)
+        for handler, old in before.items():
+            handler.setStream(old)
