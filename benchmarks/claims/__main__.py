@@ -1,7 +1,7 @@
 """Re-run the paper's claims: studies that can be killed and called again, then the table.
 
-python -m benchmarks.claims run [--state DIR] [--hours H] [--only NAME]
-python -m benchmarks.claims table [--state DIR] [--output DIR]
+python -m benchmarks.claims run [--state DIR] [--kept DIR] [--hours H] [--only NAME]
+python -m benchmarks.claims table [--state DIR] [--kept DIR] [--output DIR]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.claims.corpora import digests, prepare
 from benchmarks.claims.plan import STUDIES
+from benchmarks.claims.portable import made_on
 from benchmarks.claims.state import State, run_all
 from benchmarks.claims.study import Study
 from benchmarks.claims.table import write_table
@@ -27,7 +28,7 @@ def main() -> None:
     """Entry point: 0 when no study failed, 1 when one did, 2 for a user's mistake."""
     arguments = _arguments()
     set_up_logging()
-    state = State(arguments.state)
+    state = State(arguments.state, arguments.kept)
     with exit_on_user_error():
         if arguments.what == "table":
             return write_table(STUDIES, state, arguments.output)
@@ -38,17 +39,23 @@ def main() -> None:
 
 
 def execute(study: Study, state: State) -> None:
-    """Run a study's pipeline and note that it is done, with the digests of the corpora."""
+    """Run a study's pipeline, note that it is done, with the corpora's digests, and keep it."""
     from pipelines.local import run
 
     finished = run(study.parsed(), state.runs(study))
-    state.finish(study, finished.summary, digests=digests())
+    state.finish(study, finished.summary, digests=digests(), made_on=made_on())
+    state.keep(study)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=_about())
     parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--state", type=Path, default=cache_dir() / "claims-state")
+    parser.add_argument(
+        "--state", type=Path, default=cache_dir() / "claims-state", help="runs, on this machine"
+    )
+    parser.add_argument(
+        "--kept", type=Path, default=RESULTS / "claims", help="finished studies, to be shared"
+    )
     parser.add_argument("--hours", type=float, default=3.0, help="for this call of run")
     parser.add_argument("--only", help="one study")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the table goes")

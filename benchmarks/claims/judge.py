@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.claims.budget import Large, c2
 from benchmarks.claims.contrasts import Contrast, contrasts
@@ -26,6 +27,7 @@ class Judged:
         verdicts: one a claim, or a part of one.
         missing: studies that were not run.
         digests: SHA-256 of the corpora's files.
+        made_on: machine, libraries and code of each study that is done.
     """
 
     figures: dict[str, Figures]
@@ -33,6 +35,7 @@ class Judged:
     verdicts: list[Verdict]
     missing: list[Study]
     digests: dict[str, str]
+    made_on: dict[str, dict[str, Any]]
 
 
 def judge(studies: Sequence[Study], state: State) -> Judged:
@@ -52,7 +55,8 @@ def judge(studies: Sequence[Study], state: State) -> Judged:
     made = contrasts(studies, evaluations)
     digests = {k: v for result in results.values() for k, v in result["digests"].items()}
     missing = [study for study in studies if study.name not in results]
-    return Judged(told, made, verdicts(studies, told, made), missing, digests)
+    made_on = {name: result["made_on"] for name, result in results.items()}
+    return Judged(told, made, verdicts(studies, told, made), missing, digests, made_on)
 
 
 def verdicts(

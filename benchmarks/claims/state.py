@@ -1,4 +1,4 @@
-"""Where finished studies lie, and which is run next."""
+"""Where studies lie, and which is run next."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.claims.portable import portable, save
 from benchmarks.claims.study import Study
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.evaluation import HEADER, Evaluation
 from llmclf_core.evaluation.names import duration
-from llmclf_core.files import write_json
+from llmclf_core.files import atomic_directory, write_json
 
 log = logging.getLogger(__name__)
+
+RESULT = "study.json"
 
 Trial = tuple[str, int | None]
 """Approach and seed."""
@@ -24,9 +27,15 @@ Trial = tuple[str, int | None]
 
 @dataclass(frozen=True)
 class State:
-    """Runs and results, each below the name and the key of its study."""
+    """Runs and results, each below the name and the key of its study.
+
+    Attributes:
+        root: runs, and results as the runs left them; on this machine only.
+        kept: results to be shared: with them a study counts as done on any machine.
+    """
 
     root: Path
+    kept: Path
 
     def runs(self, study: Study) -> Path:
         """Runs directory of a study; its own, so that what lies there is of this recipe."""
@@ -34,23 +43,35 @@ class State:
 
     def result(self, study: Study) -> dict[str, Any] | None:
         """What :meth:`finish` wrote, or None."""
-        file = self._file(study)
-        return dict(json.loads(file.read_text("utf-8"))) if file.exists() else None
+        files = [self._shared(study) / RESULT, self.runs(study) / RESULT]
+        found = next((file for file in files if file.exists()), None)
+        return dict(json.loads(found.read_text("utf-8"))) if found else None
 
     def finish(self, study: Study, summary: dict[str, Any], **more: Any) -> None:
         """Note that a study is done; from then on it is not run again."""
         self.runs(study).mkdir(parents=True, exist_ok=True)
-        write_json(self._file(study), summary | more)
+        write_json(self.runs(study) / RESULT, summary | more)
 
-    def _file(self, study: Study) -> Path:
-        return self.runs(study) / "study.json"
+    def keep(self, study: Study) -> None:
+        """Share a study that was done here: no texts, and no names of places on this machine."""
+        shared, summary = self._shared(study), self.result(study)
+        if summary is None or shared.exists():
+            return
+        with atomic_directory(shared) as draft:
+            for (approach, seed), evaluation in self.evaluations(study).items():
+                save(evaluation, draft / (approach if seed is None else f"{approach}-{seed}"))
+            write_json(draft / RESULT, portable(summary))
 
     def evaluations(self, study: Study) -> dict[Trial, Evaluation]:
         """The latest evaluation of each trial; a run that was killed may have left earlier ones."""
-        headers = self.runs(study).glob(f"*/artifacts/**/{HEADER}")
-        found = sorted(headers, key=lambda file: file.stat().st_mtime_ns)
+        shared = self._shared(study)
+        places = shared.glob(f"*/{HEADER}"), self.runs(study).glob(f"*/artifacts/**/{HEADER}")
+        found = sorted(places[not shared.exists()], key=lambda file: file.stat().st_mtime_ns)
         loaded = (Evaluation.load(file.parent) for file in found)
         return {(e.approach, e.seed): e for e in loaded}
+
+    def _shared(self, study: Study) -> Path:
+        return self.kept / f"{study.name}-{study.key}"
 
 
 def run_all(

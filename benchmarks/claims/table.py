@@ -18,12 +18,10 @@ from llmclf_core.config import APPROACHES
 from llmclf_core.errors import explain_os_errors
 from llmclf_core.evaluation.names import duration, title
 from llmclf_core.files import write_json
-from llmclf_core.registry.lineage import git_commit, machine, versions
 
 log = logging.getLogger(__name__)
 
 COMMAND = "python -m benchmarks.claims"
-LIBRARIES = ["torch", "transformers", "peft", "scikit-learn", "kfp", "mlflow"]
 CHEAP = ("tfidf", "probe")
 LIMITS = (
     "One LLM of 135 M parameters, in float32 on two CPU cores, against one encoder of 22.7 M; the "
@@ -59,15 +57,13 @@ def as_json(studies: Sequence[Study], judged: Judged) -> dict[str, Any]:
     done = [study for study in studies if study.name in judged.figures]
     return {
         "command": f"{COMMAND} run; {COMMAND} table",
-        "machine": machine(),
-        "versions": versions(LIBRARIES),
-        "git_commit": git_commit(),
         "verdicts": [asdict(verdict) for verdict in judged.verdicts],
         "not_run": [study.name for study in judged.missing],
         "studies": {study.name: _study(study, judged.figures[study.name]) for study in done},
         "contrasts": [asdict(contrast) for contrast in judged.contrasts],
         "settings": settings(done),
         "corpora_sha256": judged.digests,
+        "made_on": judged.made_on,
     }
 
 
@@ -120,6 +116,7 @@ def as_markdown(judged: Judged) -> Iterator[str]:
     yield ""
     yield from _scores(judged)
     yield from _costs(judged)
+    yield from _machines(judged)
     yield "## What limits this"
     yield ""
     yield from (f"- {limit}" for limit in LIMITS)
@@ -168,6 +165,16 @@ def _costs(judged: Judged) -> Iterator[str]:
     for told in judged.figures.values():
         cells = [_cost(told.approaches.get(name)) for name in APPROACHES]
         yield f"| {told.title} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _machines(judged: Judged) -> Iterator[str]:
+    """Costs are alike within a study only; studies may have been run on other machines."""
+    by_machine: dict[str, list[str]] = {}
+    for name, made in judged.made_on.items():
+        machine = f"{made['cpu']}, {made['cores']} cores, {made['threads']} of them used"
+        by_machine.setdefault(machine, []).append(judged.figures[name].title)
+    yield from (f"- {machine}: {'; '.join(titles)}." for machine, titles in by_machine.items())
     yield ""
 
 

@@ -15,6 +15,7 @@ from benchmarks.claims.state import State, run_all
 from benchmarks.claims.study import Study, Variant
 from benchmarks.claims.table import write_table
 from llmclf_core.errors import UserError
+from tests.conftest import WORDS
 from tests.pipelines.conftest import write_task
 
 RECIPE = {"ingest": {"source": "x.csv"}, "base": {"source": "x"}}
@@ -43,7 +44,7 @@ def small_plan():
 
 
 def test_a_study_that_is_done_is_not_run_again(tmp_path):
-    state = State(tmp_path)
+    state = State(tmp_path / "state", tmp_path / "kept")
     clock = Clock(state)
     assert run_all(small_plan(), state, 2, clock.execute, clock) == ["broken"]
     assert clock.ran == ["long", "broken", "longer", "short"]
@@ -53,7 +54,7 @@ def test_a_study_that_is_done_is_not_run_again(tmp_path):
 
 
 def test_a_study_with_another_recipe_is_run(tmp_path):
-    state = State(tmp_path)
+    state = State(tmp_path / "state", tmp_path / "kept")
     state.finish(small_plan()[0], {})
     changed = replace(small_plan()[0], recipe=RECIPE | {"seeds": [1]})
     clock = Clock(state)
@@ -62,7 +63,7 @@ def test_a_study_with_another_recipe_is_run(tmp_path):
 
 
 def test_a_study_that_would_take_too_long_is_not_started(tmp_path, caplog):
-    state = State(tmp_path)
+    state = State(tmp_path / "state", tmp_path / "kept")
     clock = Clock(state)
     with caplog.at_level(logging.INFO):
         run_all(small_plan(), state, 1, clock.execute, clock)
@@ -71,7 +72,7 @@ def test_a_study_that_would_take_too_long_is_not_started(tmp_path, caplog):
 
 
 def test_a_killed_study_is_not_done(tmp_path):
-    state = State(tmp_path)
+    state = State(tmp_path / "state", tmp_path / "kept")
 
     def killed(study, state):
         raise KeyboardInterrupt
@@ -117,7 +118,7 @@ def real_plan(root):
 
 def test_two_studies_and_their_table(tmp_path):
     task, studies = real_plan(tmp_path)
-    state, output = State(tmp_path / "state"), tmp_path / "results"
+    state, output = State(tmp_path / "state", tmp_path / "kept"), tmp_path / "results"
     with mock.patch.dict(os.environ, task.environment(), clear=True):
         assert run_all(studies, state, 1, program.execute) == []
         write_table(studies, state, output)
@@ -137,12 +138,30 @@ def test_two_studies_and_their_table(tmp_path):
     assert "Not run: Never run." in text
     assert "| C5 pooling: " in text
     assert str(tmp_path) not in text
+    what_is_kept_is_enough_and_names_no_text_or_place(task, studies, state, output)
     table_again_refuses_other_evaluations(studies, state, output)
 
 
+def what_is_kept_is_enough_and_names_no_text_or_place(task, studies, state, output):
+    before = (output / "claims.json").read_text()
+    elsewhere = State(task.root / "another-machine", state.kept)
+    assert all(elsewhere.result(study) for study in studies[:2])
+    write_table(studies, elsewhere, output)
+    assert (output / "claims.json").read_text() == before
+    files = [file for file in state.kept.rglob("*") if file.is_file()]
+    assert {file.name.partition(".")[2] for file in files} == {"json", "arrow"}
+    word = WORDS["sport"][0]
+    assert word in (task.root / "data.csv").read_text()
+    for file in files:
+        content = file.read_bytes()
+        assert word.encode() not in content, file
+        assert str(task.root).encode() not in content, file
+
+
 def table_again_refuses_other_evaluations(studies, state, output):
-    summary = state.result(studies[0])
+    file = next(state.kept.glob("tiny-*/study.json"))
+    summary = json.loads(file.read_text())
     summary["approaches"][1]["metrics"]["macro_f1"]["mean"] += 0.1
-    state.finish(studies[0], summary)
+    file.write_text(json.dumps(summary))
     with pytest.raises(UserError, match="its evaluations of head are not those of its summary"):
         table.write_table(studies, state, output)
