@@ -53,8 +53,8 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Changes when the recipe does."""
-        return fingerprint(self.parsed().model_dump())
+        """Changes when the plan's recipe does; new settings elsewhere leave results alone."""
+        return fingerprint(self.recipe)
 
     def parsed(self) -> Recipe:
         return parse_recipe(self.recipe | {"name": f"claims-{self.name}"}, {}, self.name)
