@@ -7,9 +7,12 @@ PYTEST_ARGS ?=
 # Test files run side by side; more threads in each would only wait for one another.
 WORKERS ?= 2
 DEMO_ARGS ?=
+# Of the image: cpu or cuda, and anything to build it from wheels that are collected here first.
+VARIANT ?= cpu
+WHEELHOUSE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets demo test lint format compile clean
+.PHONY: help setup assets demo test lint format compile docs image clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,8 +45,14 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-compile: $(READY) ## Compile the pipeline for Kubeflow
-	$(BIN)/llmclf compile --output pipelines/compiled/llmclf.yaml
+compile: $(READY) ## Compile the shipped pipelines for Kubeflow
+	$(BIN)/python -m pipelines.shipped
+
+docs: $(READY) ## Write the components' READMEs anew
+	$(BIN)/python -m pipelines.docs
+
+image: $(READY) ## Build the container image (VARIANT=cuda, WHEELHOUSE=1)
+	infra/docker/build.sh --variant $(VARIANT) $(if $(WHEELHOUSE),--wheelhouse)
 
 clean: ## Remove the environment and build leftovers (runs are kept)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

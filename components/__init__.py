@@ -4,5 +4,5 @@ import os
 
 from llmclf_core import __version__
 
-IMAGE = os.environ.get("LLMCLF_IMAGE", f"llmclf-python:{__version__}")
+IMAGE = os.environ.get("LLMCLF_IMAGE", f"llmclf:{__version__}")
 """Image that every component runs in; set ``LLMCLF_IMAGE`` before compiling to pin another."""

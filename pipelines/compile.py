@@ -2,49 +2,84 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
+import re
 from pathlib import Path
 
 from kfp import compiler
 
-from llmclf_core.config import Recipe
-from llmclf_core.errors import explain_os_errors
+import components
+from llmclf_core import __version__
+from llmclf_core.config import ClusterConfig, Recipe
+from llmclf_core.errors import UserError, explain_os_errors
+from pipelines.check import problems
+from pipelines.pipeline import arguments, build, defaults
+from pipelines.pods import Cluster
+
+DEFAULT_GPU_IMAGE = f"llmclf:{__version__}-cuda"
+
+_HEADER = "# Made by `llmclf compile`. Change the recipe or the components, then compile again.\n"
+_COMMENTS = re.compile(r"\A(#.*\n)+")
+"""KFP's own, which list the arguments' defaults in another order each time."""
+
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    # A first part without a dot or a port is no host, and so has to be in small letters.
+    r"(?:(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+)/)?"
+    rf"{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
 
 
-def compile_to(output: Path, recipe: Recipe | None = None, image: str | None = None) -> None:
-    """Write the pipeline's intermediate representation.
+def compile_to(
+    output: Path,
+    recipe: Recipe | None = None,
+    image: str | None = None,
+    gpu_image: str | None = None,
+    cluster: ClusterConfig | None = None,
+) -> None:
+    """Write the pipeline as Kubeflow runs it.
 
     Args:
         output: YAML file to write.
-        recipe: its approaches become the branches, its values the default arguments.
-        image: image of all components, instead of the default one.
+        recipe: its approaches become the branches, its values the default arguments. None: all
+            approaches; the task, its data and its base model are asked for when a run is started.
+        image: of all steps. None: ``LLMCLF_IMAGE``, else this version's.
+        gpu_image: instead, of the steps with a GPU. None: ``image``; if that is None too, the CUDA
+            variant of this version's.
+        cluster: instead of the recipe's section.
 
     Raises:
-        UserError: when the file cannot be written.
+        UserError: when an image's name is wrong or the file cannot be written.
+        RuntimeError: when a part of the result leads nowhere, which is a bug here.
     """
-    pipeline = _pipeline(image)
-    values = pipeline.arguments(recipe) if recipe else {}
+    for name in (image, gpu_image, components.IMAGE):
+        _check_image(name)
+    target = Cluster(
+        cluster or (recipe.cluster if recipe else ClusterConfig()),
+        image or components.IMAGE,
+        gpu_image or image or os.environ.get("LLMCLF_IMAGE") or DEFAULT_GPU_IMAGE,
+        (recipe.tracking.experiment or recipe.name) if recipe else None,
+    )
+    pipeline = build(recipe.approaches, cluster=target) if recipe else build(cluster=target)
     with explain_os_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         draft = output.with_name(f".{output.stem}.draft.yaml")
         try:
-            built = pipeline.build(recipe.approaches) if recipe else pipeline.build()
-            compiler.Compiler().compile(built, str(draft), pipeline_parameters=values)
+            values = arguments(recipe) if recipe else defaults()
+            compiler.Compiler().compile(pipeline, str(draft), pipeline_parameters=values)
+            text = _HEADER + _COMMENTS.sub("", draft.read_text("utf-8"))
+            if found := problems(text):
+                raise RuntimeError("the compiled pipeline is broken: " + "; ".join(found))
+            draft.write_text(text, "utf-8")
             os.replace(draft, output)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def _pipeline(image: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """The pipeline module; its components take their image when they are imported."""
-    if image is not None and image != os.environ.get("LLMCLF_IMAGE"):
-        os.environ["LLMCLF_IMAGE"] = image
-        for name in [
-            m
-            for m in sys.modules
-            if m.startswith(("components", "pipelines.branches", "pipelines.pipeline"))
-        ]:
-            del sys.modules[name]
-    return importlib.import_module("pipelines.pipeline")
+def _check_image(name: str | None) -> None:
+    if name is not None and not _IMAGE.fullmatch(name):
+        raise UserError(
+            f"{name!r} is no name of an image; write registry/name:tag, or pin its content with "
+            "registry/name@sha256:<64 hexadecimal digits>"
+        )

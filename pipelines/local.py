@@ -19,20 +19,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 from kfp import local
 
-import llmclf_core
 from llmclf_core.config import IngestConfig, Recipe
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.evaluation.comparison import Comparison
 from llmclf_core.evaluation.evaluation import REPORT, Evaluation
 from llmclf_core.failures import FAILURE
 from llmclf_core.files import write_json
-from llmclf_core.paths import expand, file_sha256, fingerprint
+from llmclf_core.paths import expand, fingerprint
 from llmclf_core.registry.redact import redact
 from llmclf_core.registry.register import Registration
 from llmclf_core.registry.runs import close_parent
 from llmclf_core.steps.process import ERROR_FILE
 from pipelines.console import quiet
 from pipelines.pipeline import arguments, build
+from pipelines.runners import code_version, expanded, open_runner
 from pipelines.store import prepare_store
 
 log = logging.getLogger(__name__)
@@ -53,18 +53,20 @@ class Finished:
     summary: dict[str, Any]
 
 
-def run(recipe: Recipe, runs: Path) -> Finished:
-    """Run every step in a process of its own, reusing finished ones, and sum up.
+def run(recipe: Recipe, runs: Path, in_containers: bool = False) -> Finished:
+    """Run every step in a process or container of its own, reusing finished ones, and sum up.
 
     Args:
         recipe: what to run.
         runs: directory that gets a folder for this run; also holds the step cache and, unless a
             tracking URI is set, the MLflow store.
+        in_containers: of the image; or in processes of this machine.
 
     Raises:
         UserError: when a step failed; the message is the step's own.
     """
-    runs = runs.absolute()
+    runs, code = runs.absolute(), code_version(in_containers)
+    recipe = expanded(recipe) if in_containers else recipe
     execution = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     directory = runs / execution
     with explain_os_errors(directory):
@@ -73,7 +75,9 @@ def run(recipe: Recipe, runs: Path) -> Finished:
     with _running(directory), _environment(recipe, runs, execution, directory):
         status, metrics = "FAILED", {}
         try:
-            outputs = _execute(recipe, runs, directory)
+            with open_runner(in_containers, recipe, runs, directory) as steps:
+                _init(steps, runs, directory, code)
+                outputs = _execute(recipe, runs, directory)
             summary = _summary(recipe, execution, outputs, time.monotonic() - begun)
             # Under the names that the nested runs have, so that MLflow charts them together.
             metrics = {f"test_{name}": value for name, value in summary["metrics"].items()}
@@ -88,14 +92,19 @@ def run(recipe: Recipe, runs: Path) -> Finished:
     return Finished(directory, summary)
 
 
-def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
+def _init(
+    runner: local.SubprocessRunner | local.DockerRunner, runs: Path, directory: Path, code: str
+) -> None:
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=runner,
         pipeline_root=str(directory / "artifacts"),
         workspace_root=str(directory / "workspace"),
         enable_caching=True,
-        cache_root=str(runs / ".cache" / f"steps-{_code_version()}"),
+        cache_root=str(runs / ".cache" / f"steps-{code}"),
     )
+
+
+def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
     for other in runs.glob("*/artifacts"):
         _forget_failures_of_the_dead(other.parent)
     try:
@@ -112,6 +121,7 @@ def _execute(recipe: Recipe, runs: Path, directory: Path) -> dict[str, Path]:
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", "Task .* have no effect in the current local runner")
+            warnings.filterwarnings("ignore", "You may be attemping to run a task that uses custom")
             outputs = pipeline(**arguments(recipe, **versions)).outputs
     except RuntimeError as error:
         raise UserError(_failure(directory, error)) from None
@@ -140,12 +150,6 @@ def _forget_failures_of_the_dead(directory: Path) -> None:
             _forget_failures(directory)
     except (Timeout, OSError):
         return
-
-
-def _code_version() -> str:
-    """KFP's cache sees the thin components only; what they call may have changed all the same."""
-    root = Path(llmclf_core.__file__).parent
-    return fingerprint([file_sha256(file) for file in sorted(root.rglob("*.py"))])
 
 
 def _failure(directory: Path, error: Exception) -> str:

@@ -52,10 +52,10 @@ def compare(
     from pathlib import Path
 
     from llmclf_core.config import CompareConfig, parse
-    from llmclf_core.steps.attempt import describe
     from llmclf_core.steps.compare import compare_and_track
     from llmclf_core.steps.pages import comparison_page
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def paths(*given: Any) -> List[Path]:
         found = [a for one in given for a in (one if isinstance(one, list) else [one])]
@@ -80,4 +80,11 @@ def compare(
     shown = comparison_page(Path(comparison.path), Path(report.path), metrics.path)
     for name, value in shown.metrics.items():
         metrics.log_metric(name, value)
-    champion.metadata.update(describe(Path(champion.path)))
+    champion.metadata.update(classifier_facts(Path(champion.path), "Champion"))
+    for artifact, title in (
+        (comparison, "Comparison"),
+        (evaluation, "Evaluation of the champion"),
+        (metrics, "Compared metric"),
+        (report, "Report of the comparison"),
+    ):
+        artifact.metadata["display_name"] = title

@@ -38,6 +38,7 @@ def evaluate(
     from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.pages import evaluation_page
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import titled
 
     def work() -> None:
         from llmclf_core.config import EvaluateConfig, parse
@@ -50,6 +51,14 @@ def evaluate(
     with step(f"evaluate {approach}"):
         known = None if seed < 0 else int(seed)
         attempt("evaluate", approach, known, [Path(classifier.path)], output, work)
+    whose = approach if known is None else f"{approach}, seed {known}"
+    for artifact, title in (
+        (evaluation, "Evaluation"),
+        (metrics, "Metrics"),
+        (classification, "Confusion matrix"),
+        (report, "Report"),
+    ):
+        artifact.metadata.update(titled(output, f"{title} of {whose}"))
     shown = evaluation_page(output, Path(report.path), metrics.path, classification.path)
     for name, value in shown.metrics.items():
         metrics.log_metric(name, value)

@@ -25,8 +25,9 @@ def finetune_encoder(
     """
     from pathlib import Path
 
-    from llmclf_core.steps.attempt import attempt, describe
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def work() -> None:
         from llmclf_core.config import EncoderConfig, parse
@@ -45,4 +46,4 @@ def finetune_encoder(
     with step(f"finetune-encoder, seed {int(seed)}"):
         inputs, output = [Path(tokens.path)], Path(classifier.path)
         attempt("finetune-encoder", "encoder", int(seed), inputs, output, work)
-    classifier.metadata.update(describe(output))
+    classifier.metadata.update(classifier_facts(output, f"Encoder, seed {int(seed)}"))

@@ -31,8 +31,9 @@ def finetune_head(
     """
     from pathlib import Path
 
-    from llmclf_core.steps.attempt import attempt, describe
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def work() -> None:
         from llmclf_core import config
@@ -51,4 +52,4 @@ def finetune_head(
     with step(f"finetune-head, seed {int(seed)}"):
         inputs, output = [Path(tokens.path)], Path(classifier.path)
         attempt("finetune-head", "head", int(seed), inputs, output, work)
-    classifier.metadata.update(describe(output))
+    classifier.metadata.update(classifier_facts(output, f"LLM with head, seed {int(seed)}"))

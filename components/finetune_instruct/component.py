@@ -31,8 +31,9 @@ def finetune_instruct(
     """
     from pathlib import Path
 
-    from llmclf_core.steps.attempt import attempt, describe
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def work() -> None:
         from llmclf_core import config
@@ -52,4 +53,4 @@ def finetune_instruct(
     with step(f"finetune-instruct, seed {int(seed)}"):
         inputs, output = [Path(tokens.path)], Path(classifier.path)
         attempt("finetune-instruct", "instruct", int(seed), inputs, output, work)
-    classifier.metadata.update(describe(output))
+    classifier.metadata.update(classifier_facts(output, f"Instructed LLM, seed {int(seed)}"))

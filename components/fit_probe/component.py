@@ -25,8 +25,9 @@ def fit_probe(
     """
     from pathlib import Path
 
-    from llmclf_core.steps.attempt import attempt, describe
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def work() -> None:
         from llmclf_core import config
@@ -42,4 +43,4 @@ def fit_probe(
     inputs, output = [Path(tokens.path)], Path(classifier.path)
     with step("fit-probe"):
         attempt("fit-probe", "probe", None, inputs, output, work)
-    classifier.metadata.update(describe(output))
+    classifier.metadata.update(classifier_facts(output, "Frozen probe"))

@@ -23,8 +23,9 @@ def fit_tfidf(
     """
     from pathlib import Path
 
-    from llmclf_core.steps.attempt import attempt, describe
+    from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import classifier_facts
 
     def work() -> None:
         from llmclf_core.config import TfidfConfig, parse
@@ -35,4 +36,4 @@ def fit_tfidf(
     inputs, output = [Path(corpus.path)], Path(classifier.path)
     with step("fit-tfidf"):
         attempt("fit-tfidf", "tfidf", None, inputs, output, work)
-    classifier.metadata.update(describe(output))
+    classifier.metadata.update(classifier_facts(output, "TF-IDF"))

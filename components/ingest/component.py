@@ -28,6 +28,7 @@ def ingest(corpus: Output[Dataset], settings: Dict[str, Any], source_version: st
         result = ingest(parse(IngestConfig, settings, "ingest"), Path(corpus.path))
     corpus.metadata.update(
         {name: len(rows) for name, rows in result.splits.items()},
+        display_name="Corpus",
         labels=len(result.labels),
         task=result.labels.task,
         fingerprint=result.fingerprint,

@@ -42,4 +42,6 @@ def register(
             name,
             Path(registration.path),
         )
-    registration.metadata.update(name=result.name, version=result.version)
+    registration.metadata.update(
+        display_name="Registration", name=result.name, version=result.version
+    )

@@ -35,6 +35,7 @@ def tokenize(
 
     from llmclf_core.steps.attempt import attempt
     from llmclf_core.steps.process import step
+    from llmclf_core.steps.titles import token_facts
 
     def work() -> None:
         from llmclf_core.config import tokenize_settings
@@ -44,5 +45,6 @@ def tokenize(
         tokenize(Path(corpus.path), base_config, config, Path(tokens.path), instruct)
 
     with step(f"tokenize for {approach}"):
-        failure = attempt("tokenize", approach, None, [], Path(tokens.path), work)
-    tokens.metadata.update(base_version=base_version, failed=str(failure or ""))
+        attempt("tokenize", approach, None, [], Path(tokens.path), work)
+    facts = token_facts(Path(tokens.path), f"Tokens for {approach}")
+    tokens.metadata.update(facts, base_version=base_version)

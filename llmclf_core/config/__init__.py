@@ -4,6 +4,7 @@ A recipe (YAML) is one :class:`Recipe`; each section is what one step of the pip
 Unknown keys are refused, so a misspelt setting never passes silently.
 """
 
+from llmclf_core.config.cluster import ClusterConfig
 from llmclf_core.config.data import (
     DuplicateConfig,
     IngestConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "APPROACHES",
     "Approach",
     "BaseModelConfig",
+    "ClusterConfig",
     "CompareConfig",
     "DuplicateConfig",
     "EncoderConfig",

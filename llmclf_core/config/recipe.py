@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from llmclf_core.config.cluster import ClusterConfig
 from llmclf_core.config.data import IngestConfig
 from llmclf_core.config.judging import (
     CompareConfig,
@@ -67,6 +68,8 @@ class Recipe(Section):
     """Tests between approaches, and the choice of a champion."""
     registry: RegisterConfig = RegisterConfig()
     tracking: TrackingConfig = TrackingConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    """GPUs, memory, retries on Kubernetes; a local run does not read it."""
 
     @field_validator("approaches", "seeds")
     @classmethod

@@ -60,7 +60,7 @@ def _splits(source: Mapping[str, str]) -> dict[str, str]:
 
 def _place_parts(place: str, split: str | None, config: IngestConfig) -> list[Part]:
     path = expand(place)
-    if config.format == "hub" or (config.format == "auto" and _is_hub_id(path, place)):
+    if config.format == "hub" or (config.format == "auto" and is_hub_id(place)):
         return [Part(place, (), "hub", split, config)]
     if not path.exists():
         raise UserError(f"{place} does not exist; check `source` (a path relative to {Path.cwd()})")
@@ -73,7 +73,10 @@ def _place_parts(place: str, split: str | None, config: IngestConfig) -> list[Pa
     return [Part(place, _files(path, kind), kind, split, config)]
 
 
-def _is_hub_id(path: Path, place: str) -> bool:
+def is_hub_id(place: str) -> bool:
+    """Whether a source names a data set on the hub: nothing of that name is here, nor is it a file
+    of a known kind."""
+    path = expand(place)
     return not path.exists() and path.suffix not in _SUFFIXES and bool(_HUB_ID.match(place))
 
 

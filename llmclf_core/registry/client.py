@@ -31,6 +31,7 @@ RUN_KEY_TAG = "llmclf.run_key"
 
 _SETTLE_SECONDS = 1.0
 _KNOCK_SECONDS = 5
+_REFUSED = "it does not accept this user name and password"
 
 
 def tracking_uri() -> str | None:
@@ -49,7 +50,8 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
 
     MLflow's own defaults keep a call to a dead server busy for minutes. The limits are environment
     variables, so enter this on the main thread only. Also kept quiet: the run's URL, which MLflow
-    prints with any credentials in it, and progress bars in a log.
+    prints with any credentials in it, and progress bars in a log. Files go through the server: by
+    MLflow's default a client fetches them from the server's own S3, which it need not reach.
 
     Args:
         timeout: seconds to connect, and between two bytes.
@@ -61,6 +63,8 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": str(sys.stderr.isatty()).lower(),
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     }
     added = [name for name in limits if name not in os.environ]
     os.environ.update({name: limits[name] for name in added})
@@ -114,15 +118,20 @@ def require_reachable(uri: str | None, kept: str) -> MlflowClient:
 def unreachable(uri: str, error: Exception, kept: str) -> UserError:
     """The message for a store that does not answer, or refuses."""
     reason = short_reason(error)
+    cure = f"Start the server or correct {TRACKING_URI}"
+    if reason == _REFUSED:
+        cure = "Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     return UserError(
-        f"MLflow at {redact(uri)} cannot be used: {reason}. {kept} Start the server or correct "
-        f"{TRACKING_URI}, then run again: finished steps are reused"
+        f"MLflow at {redact(uri)} cannot be used: {reason}. {kept} {cure}, then run again: "
+        "finished steps are reused"
     )
 
 
 def short_reason(error: Exception) -> str:
     """An exception as one redacted line."""
     text = redact(" ".join(str(error).split()))
+    if "you are not authenticated" in text.lower():
+        return _REFUSED
     for known in ("Connection refused", "Name or service not known", "timed out", "Unauthorized"):
         if known.lower() in text.lower():
             return known.lower()

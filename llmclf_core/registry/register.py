@@ -23,7 +23,7 @@ from llmclf_core.registry.gate import Champion, GateResult, check_floor, judge
 from llmclf_core.registry.journal import JOURNAL, read_journal
 from llmclf_core.registry.learnt import keep_learnt
 from llmclf_core.registry.package import CLASSIFIER_TAG, log_model, read_lineage, version_tags
-from llmclf_core.registry.runs import open_run, run_entry
+from llmclf_core.registry.runs import REGISTERED_TAG, describe_parent, open_run, run_entry
 from llmclf_core.registry.tracking import replay
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def register(
         except (MlflowException, OSError) as error:
             raise unreachable(uri or "", error, kept) from error
     registration.save(output)
+    describe_parent({REGISTERED_TAG: f"{registration.name}, version {registration.version}"})
     return registration
 
 

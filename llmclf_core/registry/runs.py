@@ -22,7 +22,9 @@ from llmclf_core.registry.client import (
     experiment_name,
     find_or_create_run,
     http_limits,
+    require_reachable,
     short_reason,
+    tagged_runs,
     tracking_uri,
 )
 from llmclf_core.registry.delivery import Delivery, now_ms
@@ -34,6 +36,9 @@ log = logging.getLogger(__name__)
 
 EXECUTION_TAG = "llmclf.execution"
 """On a nested run: the pipeline execution that it belongs to."""
+
+REGISTERED_TAG = "llmclf.registered"
+"""On a parent run: the model version that came of it. Nothing that can fail follows it."""
 
 
 def pipeline_run() -> str | None:
@@ -148,12 +153,17 @@ def close_parent(
     )
 
 
-def describe_parent(tags: Mapping[str, str], artifacts: Mapping[Path, str]) -> bool:
-    """Set tags and log files on the parent run of this pipeline execution. May be repeated.
+def describe_parent(
+    tags: Mapping[str, str],
+    artifacts: Mapping[Path, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> bool:
+    """Tell the parent run of this pipeline execution what came of it. May be repeated.
 
     Args:
         tags: among them MLflow's own, such as the note that its page shows.
         artifacts: file to the folder that it gets into.
+        metrics: final figures.
 
     Returns:
         False when MLflow could not be used, as :func:`close_parent`.
@@ -161,9 +171,24 @@ def describe_parent(tags: Mapping[str, str], artifacts: Mapping[Path, str]) -> b
     entries: list[Entry] = [{"op": op.TAGS, "values": redact_values(dict(tags))}]
     entries += [
         {"op": op.ARTIFACT, "path": str(path.absolute()), "folder": folder}
-        for path, folder in artifacts.items()
+        for path, folder in (artifacts or {}).items()
     ]
+    values = {name: float(value) for name, value in (metrics or {}).items()}
+    entries.append({"op": op.METRICS, "values": values, "step": None})
     return _tell_parent(entries, pipeline_run())
+
+
+def parent_tags() -> dict[str, str]:
+    """Tags of the parent run of this pipeline execution; none where nothing has told it anything.
+
+    Raises:
+        UserError: when MLflow cannot be used.
+    """
+    with http_limits(timeout=10, retries=1):
+        client = require_reachable(tracking_uri(), "What was logged is kept.")
+        experiment = experiment_id(client, experiment_name())
+        runs = tagged_runs(client, experiment, PIPELINE_RUN_TAG, pipeline_run() or "")
+    return dict(runs[0].data.tags) if runs else {}
 
 
 def _tell_parent(entries: list[Entry], which: str | None) -> bool:

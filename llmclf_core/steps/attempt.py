@@ -18,11 +18,9 @@ from pathlib import Path
 
 from llmclf_core.errors import UserError
 from llmclf_core.failures import Failure, failure_in
-from llmclf_core.files import read_json
 
 log = logging.getLogger(__name__)
 
-CLASSIFIER = "classifier.json"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,15 +58,6 @@ def attempt(
     failure = Failure(approach, seed, before.step, before.reason)
     failure.save(output)
     return failure
-
-
-def describe(classifier: Path) -> dict[str, str]:
-    """What a classifier's directory holds, for the page of whoever runs the steps."""
-    if failure := failure_in(classifier):
-        return {"failed": str(failure)}
-    header = read_json(classifier / CLASSIFIER, "classifier")
-    base = (header.get("base") or {}).get("source", "")
-    return {"approach": header["approach"], "fingerprint": header["fingerprint"], "base": base}
 
 
 def _reason(work: Callable[[], object]) -> str | None:

@@ -54,13 +54,20 @@ def compare_and_track(
     comparison.save(output, page)
     chosen = comparison.winner.chosen
     _copy(_classifier(classifiers, chosen), champion)
-    _copy(
-        next(path for path, e in finished.items() if e.predictions.classifier == chosen),
-        champion_evaluation,
-    )
-    tags = {_NOTE_TAG: note(comparison), "llmclf.champion": comparison.champion}
-    describe_parent(tags, {output / name: "comparison" for name in (REPORT, COMPARISON)})
+    best = next(path for path, e in finished.items() if e.predictions.classifier == chosen)
+    _copy(best, champion_evaluation)
+    _tell_mlflow(comparison, finished[best], output)
     return comparison
+
+
+def _tell_mlflow(comparison: Comparison, best: Evaluation, output: Path) -> None:
+    tags = {_NOTE_TAG: note(comparison), "llmclf.champion": comparison.champion}
+    if comparison.missing:
+        tags["llmclf.missing"] = "; ".join(map(str, comparison.missing))
+    # Under the names that the nested runs have, so that MLflow charts them together.
+    metrics = {f"test_{name}": value for name, value in best.metrics.items()}
+    files = {output / name: "comparison" for name in (REPORT, COMPARISON)}
+    describe_parent(tags, files, metrics)
 
 
 def _classifier(classifiers: Sequence[Path], fingerprint: str) -> Path:

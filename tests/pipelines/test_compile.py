@@ -7,7 +7,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from llmclf_core.config import APPROACHES
 
-COMMON = {"ingest", "compare", "register"}
+COMMON = {"ingest", "compare", "register", "finish"}
 COMPONENTS = COMMON | {
     "tokenize", "evaluate", "fit-tfidf", "fit-probe",
     "finetune-encoder", "finetune-head", "finetune-instruct",
@@ -32,18 +32,6 @@ def every_dag(spec):
     yield from (c.dag for c in spec.components.values() if c.HasField("dag"))
 
 
-def test_is_a_valid_pipeline_spec(task):
-    spec = json_format.ParseDict(compiled(task), pipeline_spec_pb2.PipelineSpec())
-    for dag in every_dag(spec):
-        for name, step in dag.tasks.items():
-            assert step.component_ref.name in spec.components
-            assert step.task_info.name
-            assert set(step.dependent_tasks) <= set(dag.tasks), name
-    for component in spec.components.values():
-        if component.executor_label:
-            assert component.executor_label in spec.deployment_spec["executors"]
-
-
 def test_every_approach_has_a_branch_and_one_title_each(task):
     spec = json_format.ParseDict(compiled(task), pipeline_spec_pb2.PipelineSpec())
     assert set(images(compiled(task))) == COMPONENTS
@@ -51,14 +39,23 @@ def test_every_approach_has_a_branch_and_one_title_each(task):
     assert sorted(t for t in titles if t.startswith("Evaluate ")) == sorted(
         f"Evaluate {approach}" for approach in APPROACHES
     )
+    assert all(titles)
     assert len(titles) == len(set(titles))
 
 
 def test_neural_approaches_run_once_for_each_seed_all_at_once(task):
     spec = compiled(task)
-    loops = [t for t in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in t]
+    steps = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    loops = [t for t in steps.values() if "parameterIterator" in t]
     assert len(loops) == 3
     assert not [t for t in loops if "iteratorPolicy" in t]
+
+
+def test_the_exit_handler_follows_all_other_steps(task):
+    tasks = compiled(task)["root"]["dag"]["tasks"]
+    assert set(tasks) == {"exit-handler-1", "finish"}
+    assert tasks["finish"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert tasks["finish"]["dependentTasks"] == ["exit-handler-1"]
 
 
 @pytest.mark.parametrize(
@@ -74,29 +71,48 @@ def test_a_recipe_has_its_own_branches_only(task, approaches, steps):
 
 
 def test_nothing_is_installed_at_run_time_and_all_run_in_one_image(task):
-    image = "registry.example/llmclf-python@sha256:" + "0" * 64
+    image = "registry.example:5000/team/llmclf@sha256:" + "0" * 64
     containers = images(compiled(task, "--image", image)).values()
     assert len(containers) == len(COMPONENTS)
     assert {c["image"] for c in containers} == {image}
     assert "pip install" not in str([c["command"] for c in containers])
 
 
+def test_steps_with_a_gpu_may_have_an_image_of_their_own(task):
+    found = images(compiled(task, "--image", "r.io/llmclf:1", "--gpu-image", "r.io/llmclf:1-cuda"))
+    own = {name for name, c in found.items() if c["image"] == "r.io/llmclf:1-cuda"}
+    assert own == {"finetune-encoder", "finetune-head", "finetune-instruct"}
+
+
+@pytest.mark.parametrize(
+    "image", ["", "Upper/case", "name:", "name@sha256:abc", "a b", "name:tag@md5:" + "0" * 64]
+)
+def test_what_is_no_image_is_refused_and_nothing_written(task, image):
+    done = task.llmclf("compile", "--output", "out/pipeline.yaml", "--image", image)
+    assert done.returncode == 2
+    assert "is no name of an image" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (task.root / "out").exists()
+
+
 def test_recipe_values_become_defaults(task):
     task.recipe["seeds"] = [3, 4]
-    spec = compiled(task, str(task.write()))
+    spec = compiled(task, str(task.write()), "--set", "training.epochs=7")
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert parameters["name"]["defaultValue"] == "tiny"
     assert parameters["seeds"]["defaultValue"] == [3, 4]
     assert parameters["lora"]["defaultValue"]["rank"] == 4
-    assert parameters["training"]["defaultValue"]["epochs"] == 2
+    assert parameters["training"]["defaultValue"]["epochs"] == 7
 
 
-def test_what_tells_the_registry_is_never_cached(task):
-    spec = json_format.ParseDict(compiled(task), pipeline_spec_pb2.PipelineSpec())
-    never = {
-        name
-        for dag in every_dag(spec)
-        for name, step in dag.tasks.items()
-        if not step.caching_options.enable_cache and not step.WhichOneof("iterator")
-    }
-    assert never == {"compare", "register"}
+def test_without_a_recipe_only_what_no_default_can_know_is_asked_for(task):
+    parameters = compiled(task)["root"]["inputDefinitions"]["parameters"]
+    asked = {name for name, p in parameters.items() if "defaultValue" not in p}
+    assert asked == {"name", "ingest", "base"}
+    assert parameters["training"]["defaultValue"]["batch_size"] > 0
+
+
+def test_a_setting_without_a_recipe_is_refused(task):
+    done = task.llmclf("compile", "--set", "cluster.gpus=0")
+    assert done.returncode == 2
+    assert "cluster.gpus is a setting of a recipe" in done.stderr

@@ -1,0 +1,1 @@
+"""The commands of ``llmclf``, one file each; ``pipelines.cli`` puts them together."""
