@@ -34,7 +34,7 @@ demo: assets ## Compare five approaches on BBC news and register the best
 	$(BIN)/llmclf run pipelines/recipes/demo.yaml $(DEMO_ARGS)
 
 test: assets ## Run all tests, with coverage of the core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
 set -eu
 umask 077
 to=${1:?usage: backup.sh DIRECTORY}
-file=$(dirname "$0")/../compose.yaml
+file=$(cd "$(dirname "$0")/.." && pwd)/compose.yaml
 compose() { ${COMPOSE:-docker compose} -f "$file" "$@"; }
 
 [ ! -e "$to" ] || { echo "error: $to exists; name a new directory" >&2; exit 2; }

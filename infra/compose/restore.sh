@@ -5,7 +5,7 @@
 # The present database is replaced when its successor is complete; objects are added.
 set -eu
 from=${1:?usage: restore.sh DIRECTORY}
-file=$(dirname "$0")/../compose.yaml
+file=$(cd "$(dirname "$0")/.." && pwd)/compose.yaml
 compose() { ${COMPOSE:-docker compose} -f "$file" "$@"; }
 
 [ -e "$from/SHA256SUMS" ] || { echo "error: $from is no backup made by backup.sh" >&2; exit 2; }

@@ -29,7 +29,9 @@ def test_arguments_lose_no_setting(path):
     sent = arguments(recipe)
     rebuilt = {name: doubles(sent[name]) for name in SECTIONS}
     rebuilt |= {"seeds": doubles(sent["seeds"]), "approaches": recipe.approaches}
-    assert Recipe(name=recipe.name, tracking=recipe.tracking, **rebuilt) == recipe
+    # What no step reads: it goes into the environment, or into the compiled pipeline's shape.
+    outside = {"tracking": recipe.tracking, "cluster": recipe.cluster}
+    assert Recipe(name=recipe.name, **outside, **rebuilt) == recipe
 
 
 def doubles(value):
