@@ -7,9 +7,8 @@ PYTEST_ARGS ?=
 # Test files run side by side; more threads in each would only wait for one another.
 WORKERS ?= 2
 DEMO_ARGS ?=
-# Of the image: cpu or cuda, and anything to build it from wheels that are collected here first.
+# Of the image: cpu or cuda.
 VARIANT ?= cpu
-WHEELHOUSE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets demo test lint format compile docs image clean
@@ -51,8 +50,8 @@ compile: $(READY) ## Compile the shipped pipelines for Kubeflow
 docs: $(READY) ## Write the components' READMEs anew
 	$(BIN)/python -m pipelines.docs
 
-image: $(READY) ## Build the container image (VARIANT=cuda, WHEELHOUSE=1)
-	infra/docker/build.sh --variant $(VARIANT) $(if $(WHEELHOUSE),--wheelhouse)
+image: $(READY) ## Build the container image (VARIANT=cuda)
+	infra/docker/build.sh --variant $(VARIANT)
 
 clean: ## Remove the environment and build leftovers (runs are kept)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

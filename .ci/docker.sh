@@ -42,7 +42,5 @@ start_docker
 docker image inspect python:3.11-slim >/dev/null 2>&1 ||
     docker pull --quiet python:3.11-slim 2>/dev/null ||
     docker_as_root infra/docker/local-base.sh
-# Where torch's own index is out of reach, pip's settings have to know a CPU build.
-curl -fsSIo /dev/null -m 20 https://download.pytorch.org/whl/cpu/ 2>/dev/null || export TORCH_INDEX=
-make image WHEELHOUSE=1
+make image
 docker system df

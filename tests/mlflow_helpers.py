@@ -19,15 +19,19 @@ from llmclf_core.approaches.head import HeadClassifier, hidden_size
 from llmclf_core.artifacts import TRAIN, Corpus
 from llmclf_core.config import (
     BaseModelConfig,
+    EvaluateConfig,
     HeadConfig,
     LoraConfig,
+    RegisterConfig,
     TokenizeConfig,
 )
+from llmclf_core.evaluation.evaluate import evaluate_classifier
 from llmclf_core.models.base import load_backbone, resolve
 from llmclf_core.models.embed import pooled_embeddings
 from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
+from llmclf_core.registry.register import register
 from llmclf_core.tokens.encode import Encoder
 
 EXPERIMENT = "patents"
@@ -119,3 +123,17 @@ def build_classifier(base: Path, corpus: Corpus, output: Path, skill: float = 1.
     classifier.lineage = lineage
     classifier.save(output)
     return classifier
+
+
+def build_and_judge(base: Path, corpus_path: Path, directory: Path):
+    """A real head classifier and what registers it under a name, in the store of that moment."""
+    corpus = Corpus.load(corpus_path)
+    classifier = build_classifier(base, corpus, directory / "classifier")
+    evaluation = evaluate_classifier(classifier, corpus, EvaluateConfig(bootstrap=20))
+    evaluation.save(directory / "evaluation")
+    places = (directory / "classifier", directory / "evaluation", corpus_path)
+
+    def register_as(name: str):
+        return register(*places, RegisterConfig(), name, directory / "registration.json")
+
+    return classifier, register_as

@@ -1,29 +1,26 @@
 #!/usr/bin/env bash
-# Build the image: infra/docker/build.sh [--variant cpu|cuda] [--wheelhouse] [--tag TAG]
+# Build the image: infra/docker/build.sh [--variant cpu|cuda] [--tag TAG]
 #
-#   --wheelhouse  collect every wheel in build/wheelhouse-* first, with this machine's pip, and install
-#                 from there alone: for builds that must not reach the network
-#   PYTHON        of the environment whose pip collects (default: .venv/bin/python)
-#   TORCH_INDEX   index with CPU builds of torch; empty: pip's own settings know one
-#   BASE          base image (default: python:3.11-slim)
+# Collects every wheel in build/wheelhouse-* first, with this machine's pip and its settings, and
+# builds from there alone: without a network, and without a credential in the image.
+#   PYTHON  of the environment whose pip collects (default: .venv/bin/python)
+#   BASE    base image (default: python:3.11-slim)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-variant=cpu wheels=no-wheelhouse tag=
+variant=cpu tag=
 while [ $# -gt 0 ]; do
     case $1 in
     --variant) variant=$2; shift 2 ;;
-    --wheelhouse) wheels=build/wheelhouse-; shift ;;
     --tag) tag=$2; shift 2 ;;
     *) echo "error: $1 is no option of build.sh; see its first lines" >&2; exit 2 ;;
     esac
 done
 case $variant in cpu | cuda) ;; *) echo "error: --variant is cpu or cuda" >&2; exit 2 ;; esac
-[ $wheels = no-wheelhouse ] || wheels=$wheels$variant
+wheels=build/wheelhouse-$variant
 docker info >/dev/null 2>&1 ||
     { echo "error: docker does not answer; start it, or set DOCKER_HOST" >&2; exit 2; }
 
-torch_index=${TORCH_INDEX-https://download.pytorch.org/whl/cpu}
 python=${PYTHON:-.venv/bin/python}
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' llmclf_core/__init__.py)
 suffix=$([ "$variant" = cpu ] || echo "-$variant")
@@ -32,29 +29,27 @@ revision=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null |
 
 # Collected again only when what is wanted has changed; a wheel that lies there already is reused.
 collect() {
-    local place=$wheels wanted index=()
-    [ "$variant" = cuda ] || [ -z "$torch_index" ] || index=(--extra-index-url "$torch_index")
+    local place=$wheels wanted
     wanted=$("$python" infra/docker/requirements.py pyproject.toml server)
     [ "$(cat $place/.made-for 2>/dev/null)" != "$(made_for)" ] || return 0
     echo "collecting wheels in $place (a minute or two)"
     rm -rf $place.draft && mkdir -p $place $place.draft
     # shellcheck disable=SC2086  # one requirement a word
-    "$python" -m pip -qq --disable-pip-version-check wheel "${index[@]}" \
+    "$python" -m pip -qq --disable-pip-version-check wheel \
         --find-links $place --wheel-dir $place.draft -c constraints.txt $wanted 'setuptools>=77'
     [ "$variant" = cuda ] || ls $place.draft/torch-*+cpu-*.whl >/dev/null || {
-        echo "error: pip found no CPU build of torch; name an index that has it in TORCH_INDEX" >&2
+        echo "error: pip found no CPU build of torch; name PyTorch's index of them in PIP_EXTRA_INDEX_URL" >&2
         exit 2
     }
     made_for >$place.draft/.made-for
     rm -rf $place && mv $place.draft $place
 }
 made_for() { { cat constraints.txt; echo "$wanted" "$variant"; } | sha256sum; }
-[ $wheels = no-wheelhouse ] || { collect; torch_index=; }
+collect
 
 echo "building $tag ($variant)"
-# Host network: an index behind this machine's proxy or loopback address is reached, too.
-docker build --quiet --network host --file infra/docker/Dockerfile --tag "$tag" \
+docker build --quiet --network none --file infra/docker/Dockerfile --tag "$tag" \
     --build-arg BASE="${BASE:-python:3.11-slim}" --build-arg VARIANT="$variant" \
-    --build-arg TORCH_INDEX="$torch_index" --build-arg WHEELS="$wheels" \
+    --build-arg WHEELS="$wheels" \
     --build-arg VERSION="$version" --build-arg REVISION="$revision" . >/dev/null
 docker image inspect --format "$tag {{.Id}}, {{.Size}} bytes" "$tag"

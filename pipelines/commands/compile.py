@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Approaches, Seeds, Settings, overrides
+from pipelines.commands.options import (
+    Approaches,
+    GpuImage,
+    Image,
+    Seeds,
+    Settings,
+    overrides,
+)
 
 
 def compile_pipeline(
@@ -16,12 +23,8 @@ def compile_pipeline(
         typer.Argument(help="Recipe whose values become defaults. None: asked for at each run."),
     ] = None,
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("llmclf.yaml"),
-    image: Annotated[
-        str | None, typer.Option(help="Image of all steps: registry/name:tag, or …@sha256:…")
-    ] = None,
-    gpu_image: Annotated[
-        str | None, typer.Option(help="Instead, of the steps with a GPU. Default: as --image.")
-    ] = None,
+    image: Image = None,
+    gpu_image: GpuImage = None,
     approach: Approaches = None,
     seed: Seeds = None,
     settings: Settings = None,

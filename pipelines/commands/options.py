@@ -34,6 +34,13 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting: training.patience=3.")
 ]
 
+Image = Annotated[
+    str | None, typer.Option(help="Image of all steps: registry/name:tag, or …@sha256:…")
+]
+GpuImage = Annotated[
+    str | None, typer.Option(help="Instead, of the steps with a GPU. Default: as --image.")
+]
+
 
 def overrides(
     approach: list[ApproachName] | None, seed: list[int] | None, settings: list[str] | None

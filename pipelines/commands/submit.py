@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmclf_core.errors import UserError
-from pipelines.commands.options import Approaches, Seeds, Settings, overrides
+from pipelines.commands.options import (
+    Approaches,
+    GpuImage,
+    Image,
+    Seeds,
+    Settings,
+    overrides,
+)
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.connect import Server
@@ -40,12 +47,8 @@ def submit(
     ca: Annotated[Path | None, typer.Option(help="PEM file of the server's authority.")] = None,
     experiment: Annotated[str | None, typer.Option(help="Kubeflow's; made if absent.")] = None,
     run_name: Annotated[str | None, typer.Option(help="Shown in Kubeflow.")] = None,
-    image: Annotated[
-        str | None, typer.Option(help="Image of all steps: registry/name:tag, or …@sha256:…")
-    ] = None,
-    gpu_image: Annotated[
-        str | None, typer.Option(help="Instead, of the steps with a GPU. Default: as --image.")
-    ] = None,
+    image: Image = None,
+    gpu_image: GpuImage = None,
     service_account: Annotated[str | None, typer.Option(help="That the steps run as.")] = None,
     mounted: Annotated[
         list[str] | None,

@@ -10,11 +10,7 @@ from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 
-from llmclf_core.artifacts import Corpus
-from llmclf_core.config import EvaluateConfig, RegisterConfig
-from llmclf_core.evaluation.evaluate import evaluate_classifier
-from llmclf_core.registry.register import register
-from tests.mlflow_helpers import build_classifier
+from tests.mlflow_helpers import build_and_judge
 from tests.pipelines.conftest import Task
 from tests.services.compose_shim import shim
 from tests.services.conftest import as_admin, set_environment
@@ -40,14 +36,10 @@ def script(name, stack, root, *arguments):
 def champion(stack, worker, tmp_path_factory, tiny_base, corpus_path):
     """A classifier that is the champion in the registry."""
     directory = tmp_path_factory.mktemp("champion")
-    corpus = Corpus.load(corpus_path)
-    classifier = build_classifier(tiny_base, corpus, directory / "classifier")
-    evaluation = evaluate_classifier(classifier, corpus, EvaluateConfig(bootstrap=20))
-    evaluation.save(directory / "evaluation")
-    places = (directory / "classifier", directory / "evaluation", corpus_path)
+    classifier, register_as = build_and_judge(tiny_base, corpus_path, directory)
     with pytest.MonkeyPatch.context() as patch:
         set_environment(patch, worker | {"MLFLOW_EXPERIMENT_NAME": NAME})
-        register(*places, RegisterConfig(), NAME, directory / "registration.json")
+        register_as(NAME)
     return classifier
 
 

@@ -12,11 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmclf_core.artifacts import Corpus
-from llmclf_core.config import EvaluateConfig, RegisterConfig
-from llmclf_core.evaluation.evaluate import evaluate_classifier
-from llmclf_core.registry.register import register
-from tests.mlflow_helpers import build_classifier, free_port, use_store, wait_for
+from tests.mlflow_helpers import build_and_judge, free_port, use_store, wait_for
 
 TEXTS = ["the goal of the match", "market share and price", "a song by the band"]
 
@@ -25,14 +21,10 @@ TEXTS = ["the goal of the match", "market share and price", "a song by the band"
 def served(tmp_path_factory, tiny_base, corpus_path):
     """(classifier, URL) of a version that a real server answers for."""
     directory = tmp_path_factory.mktemp("serve")
-    corpus = Corpus.load(corpus_path)
-    classifier = build_classifier(tiny_base, corpus, directory / "classifier")
-    evaluation = evaluate_classifier(classifier, corpus, EvaluateConfig(bootstrap=20))
-    evaluation.save(directory / "evaluation")
-    places = (directory / "classifier", directory / "evaluation", corpus_path)
+    classifier, register_as = build_and_judge(tiny_base, corpus_path, directory)
     with pytest.MonkeyPatch.context() as patch:
         use_store(f"sqlite:///{directory}/store/mlflow.db", patch)
-        register(*places, RegisterConfig(), "task", directory / "registration.json")
+        register_as("task")
         # MLflow calls uvicorn by name: it has to be on the PATH, as in an activated environment.
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path}
