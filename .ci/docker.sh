@@ -1,18 +1,9 @@
-# Sourced by .ci/run: a container engine, and the image that the tests run.
+# Sourced by .ci/run: a container engine, and the base of the image that the tests run.
 #
 # Uses the daemon that answers; otherwise starts one with a socket and a data directory of its own,
 # which go when the shell ends. DOCKER_HOST says which.
 
 docker_as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
-
-install_docker() {
-    local wanted=()
-    command -v dockerd >/dev/null || wanted+=(docker.io containerd iptables)
-    command -v mmdebstrap >/dev/null || wanted+=(mmdebstrap)
-    [ ${#wanted[@]} -gt 0 ] || return 0
-    docker_as_root apt-get update -q
-    docker_as_root apt-get install -qy --no-install-recommends "${wanted[@]}"
-}
 
 start_docker() {
     if docker info >/dev/null 2>&1; then return; fi
@@ -37,10 +28,7 @@ stop_docker() {
     docker_as_root rm -rf "$DOCKER_PLACE" || true  # its namespaces may be busy still
 }
 
-install_docker
 start_docker
 docker image inspect python:3.11-slim >/dev/null 2>&1 ||
     docker pull --quiet python:3.11-slim 2>/dev/null ||
     docker_as_root infra/docker/local-base.sh
-make image
-docker system df

@@ -56,7 +56,7 @@ def postgres_bin() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
     on_path = shutil.which("initdb")
     if on_path is None and not found:
-        missing_service("no PostgreSQL: apt-get install postgresql (see .ci/services.sh)")
+        missing_service("no PostgreSQL: apt-get install postgresql (see .ci/system.sh)")
     return found[-1] if found else Path(on_path).parent
 
 
