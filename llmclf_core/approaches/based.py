@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.models.base import Base, resolve
 from llmclf_core.processes import device
-from llmclf_core.tokens.batching import pad, sorted_batches
+from llmclf_core.tokens.batching import Rows, pad, sorted_batches
 
 ADAPTER = "adapter"
 """Directory of the adapter inside a classifier's."""
@@ -129,6 +130,7 @@ def batched_logits(
     pad_id: int,
     n_labels: int,
     batch_size: int,
+    around: Callable[[Rows], AbstractContextManager[None]] = lambda rows: nullcontext(),
 ) -> npt.NDArray[np.float32]:
     """Logits of token sequences in batches of like length.
 
@@ -138,6 +140,7 @@ def batched_logits(
         pad_id: fills batches.
         n_labels: width of the result.
         batch_size: sequences in a forward pass.
+        around: entered for each forward pass, given the numbers of its sequences.
 
     Returns:
         float32, (n, n_labels), in the order given.
@@ -146,5 +149,6 @@ def batched_logits(
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     for rows in sorted_batches(lengths, batch_size):
         ids, mask = pad([sequences[i] for i in rows], pad_id, device())
-        logits[rows] = model(ids, mask).float().cpu().numpy()
+        with around(rows):
+            logits[rows] = model(ids, mask).float().cpu().numpy()
     return logits

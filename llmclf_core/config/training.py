@@ -38,6 +38,12 @@ class TrainingConfig(Section):
     """``balanced``: weights inversely proportional to label frequency in the training rows."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    frozen_layers: Literal["auto", "cache", "compute"] = "auto"
+    """Layers below the lowest adapter (``lora.top_layers``) give the same in every epoch.
+    ``cache``: compute them once for each row and keep the result on disk, for other seeds, too;
+    ``compute``: always anew. ``auto`` caches where there are several epochs and it takes less than
+    a quarter of the free disk. The trained weights are the same to rounding. An encoder computes:
+    its dropout differs in every pass."""
     evaluations_per_epoch: PositiveInt = 1
     """Validations in an epoch; each may become the best checkpoint."""
     patience: int = Field(default=2, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from llmclf_core.errors import explain_os_errors
 from llmclf_core.models.head import HeadModel
 from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
-from llmclf_core.tokens.batching import pad, sorted_batches
+from llmclf_core.tokens.batching import Rows, pad, sorted_batches
 
 
 @torch.inference_mode()
@@ -24,6 +25,7 @@ def pooled_embeddings(
     batch_size: int,
     store: Path,
     tick: Callable[[], None] = lambda: None,
+    around: Callable[[Rows], AbstractContextManager[None]] = lambda rows: nullcontext(),
 ) -> npt.NDArray[np.float32]:
     """Pooled hidden states of every sequence, before the head.
 
@@ -36,6 +38,7 @@ def pooled_embeddings(
         batch_size: sequences in a forward pass.
         store: a ``.npy`` file, memory-mapped; made when it does not exist.
         tick: called after each batch.
+        around: entered for each forward pass, given the numbers of its sequences.
 
     Returns:
         float32, (n, hidden).
@@ -52,7 +55,8 @@ def pooled_embeddings(
         for rows in batches:
             if np.isnan(embeddings[rows]).any():
                 ids, mask = pad([sequences[i] for i in rows], pad_id, device())
-                hidden = model.hidden_states(ids, mask).float()
+                with around(rows):
+                    hidden = model.hidden_states(ids, mask).float()
                 embeddings[rows] = model.head.pooling(hidden, mask).cpu().numpy()
             ticker.update(len(rows))
             tick()

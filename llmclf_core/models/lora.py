@@ -67,7 +67,7 @@ def _targets(backbone: Any, config: LoraConfig) -> list[str]:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Linear4bit"
+    return isinstance(module, nn.Linear) or type(module).__name__ in ("Linear4bit", "Conv1D")
 
 
 def _top_layers(backbone: Any, top: int) -> range:

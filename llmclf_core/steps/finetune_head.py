@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
 from llmclf_core.approaches.head import HeadClassifier, hidden_size
+from llmclf_core.artifacts import TRAIN, VALIDATION
 from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig, TrainingConfig
 from llmclf_core.evaluation.calibrate import fit_calibration
 from llmclf_core.models.base import load_backbone
@@ -15,6 +17,7 @@ from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
 from llmclf_core.processes import device, process_state
+from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
 from llmclf_core.steps.scored import BATCH, ScoredJob
 from llmclf_core.training.loop import Logits, Task
 
@@ -71,10 +74,12 @@ class _HeadJob(ScoredJob[HeadModel, HeadClassifier]):
         if self.training.gradient_checkpointing:
             backbone.gradient_checkpointing_enable({"use_reentrant": False})
         head = ClassificationHead(hidden_size(backbone), len(self.labels), self.head).to(device())
-        model = HeadModel(add_adapter(backbone, self.lora, self.base.source), head)
-        if self.head.init == "frozen" and not self.resuming:
-            self._start_from_frozen(model)
-        return model
+        return HeadModel(add_adapter(backbone, self.lora, self.base.source), head)
+
+    def shortcut(self, model: HeadModel) -> AbstractContextManager[Frozen]:
+        texts = {TRAIN: self.train_ids["input_ids"], VALIDATION: self.validation_ids}
+        way = Pass(model.backbone, model.hidden_states, self.encoder.pad_id)
+        return frozen_layers(way, self.training, self.frozen_key(), texts)
 
     def _start_from_frozen(self, model: HeadModel) -> None:
         log.info("fitting the head on frozen embeddings")
@@ -84,10 +89,13 @@ class _HeadJob(ScoredJob[HeadModel, HeadClassifier]):
             self.encoder.pad_id,
             BATCH,
             self.state / f"embeddings-{process_state().process_index}.npy",
+            around=lambda rows: self.frozen.given(TRAIN, rows),
         )
         model.head.fill(*fit_probe(embeddings, self.train_truth, self.labels.task))
 
     def task(self, model: HeadModel) -> Task:
+        if self.head.init == "frozen" and not self.resuming:
+            self._start_from_frozen(model)
         head = {f"head.{name}" for name, _ in model.head.named_parameters()}
         return self.scored_task(model, head, warm=self.head.init == "frozen")
 

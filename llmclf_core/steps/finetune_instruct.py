@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.plain_scoring import answer_losses
 from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
+from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
 from llmclf_core.steps.neural import NeuralJob
 from llmclf_core.tokens.batching import Rows
 from llmclf_core.tokens.instruct import InstructEncoder, render
@@ -124,6 +126,21 @@ class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         return add_adapter(model, self.lora, self.base.source)
 
+    def shortcut(self, model: PeftModel) -> AbstractContextManager[Frozen]:
+        answers = self.encoder.answers
+        texts = [
+            [*self.encoder.context(row["input_ids"]), *answers.write(row["labels"])]
+            for row in self.train_rows
+        ]
+        decoder = model.get_base_model().base_model
+
+        def run(ids: Tensor, mask: Tensor) -> Tensor:
+            output = decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+            return output.last_hidden_state  # type: ignore[no-any-return]
+
+        way = Pass(model, run, self.encoder.pad_id)
+        return frozen_layers(way, self.training, self.frozen_key(), {TRAIN: texts})
+
     def task(self, model: PeftModel) -> Task:
         weights = np.ones(len(self.labels), dtype=np.float32)
         if self.training.class_weights == "balanced":
@@ -133,8 +150,8 @@ class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
             return self._loss(module, rows, weights.tolist())
 
         def validate() -> tuple[dict[str, float], Logits]:
-            answerer = make_answerer(model, self.encoder, self.instruct)
-            with Ticker("validate", len(self.validation_ids)) as ticker:
+            with self.frozen.whole(), Ticker("validate", len(self.validation_ids)) as ticker:
+                answerer = make_answerer(model, self.encoder, self.instruct)
                 logits = answerer.answer(self.validation_ids, _BATCH, ticker.update).logits
             return validation_metrics(logits, self.validation_truth, self.labels), logits
 
@@ -144,12 +161,13 @@ class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
         """Sum of the rows' losses, each answer token's times its label's weight."""
         batch = self.train_rows[rows]
         answers = self.encoder.answers
-        losses = answer_losses(
-            module,
-            [self.encoder.context(ids) for ids in batch["input_ids"]],
-            [answers.write(labels) for labels in batch["labels"]],
-            self.encoder.pad_id,
-        )
+        with self.frozen.given(TRAIN, rows):
+            losses = answer_losses(
+                module,
+                [self.encoder.context(ids) for ids in batch["input_ids"]],
+                [answers.write(labels) for labels in batch["labels"]],
+                self.encoder.pad_id,
+            )
         weighed = [answers.weigh(labels, weights) for labels in batch["labels"]]
         padded = [row + [0.0] * (losses.shape[1] - len(row)) for row in weighed]
         return (losses * torch.tensor(padded, device=device())).sum()

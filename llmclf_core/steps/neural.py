@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,8 +14,10 @@ from torch import nn
 from llmclf_core.approaches.base import Classifier
 from llmclf_core.artifacts import TRAIN, VALIDATION, Tokens
 from llmclf_core.config import BaseModelConfig, TrainingConfig
+from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve, resolve_dtype
+from llmclf_core.steps.frozen import Frozen
 from llmclf_core.steps.job import Job
 from llmclf_core.training.checkpoint import trainable
 from llmclf_core.training.cost import cost_of
@@ -38,9 +41,11 @@ class NeuralJob(Job[C], Generic[M, C]):
         base, base_config: the pretrained model; ``dtype`` is resolved.
         training, seed: the loop.
         train_truth, validation_truth: 0/1 matrices, (rows, n_labels).
+        frozen: layers that the passes of a training leave out.
     """
 
     kept: ClassVar[str] = CHECKPOINT
+    frozen: Frozen = Frozen()
     prompted: ClassVar[bool] = False
 
     def __init__(
@@ -68,12 +73,12 @@ class NeuralJob(Job[C], Generic[M, C]):
         self.labels: LabelSpace = self.tokens.labels
         self.train_truth = self.labels.indicators(self.tokens.splits[TRAIN]["labels"])
         self.validation_truth = self.labels.indicators(self.tokens.splits[VALIDATION]["labels"])
-        # All that decides the result, by section; checkpoint_seconds does not.
+        # All that decides the result, by section; what is left out does not.
         settings: dict[str, Any] = {
             "approach": self.approach,
             "seed": seed,
             "base": self.base_config.model_dump(),
-            "training": training.model_dump(exclude={"checkpoint_seconds"}),
+            "training": training.model_dump(exclude={"checkpoint_seconds", "frozen_layers"}),
             "tokenize": self.tokens.recipe,
         } | own_settings
         super().__init__(
@@ -100,7 +105,19 @@ class NeuralJob(Job[C], Generic[M, C]):
 
     @abstractmethod
     def task(self, model: M) -> Task:
-        """Loss and validation of what :meth:`build` made."""
+        """Loss and validation of what :meth:`build` made, by way of ``frozen``."""
+
+    def shortcut(self, model: M) -> AbstractContextManager[Frozen]:
+        """What passes over the rows need not compute; this approach's compute everything."""
+        if self.training.frozen_layers == "cache":
+            raise UserError(
+                f"{self.approach}.training.frozen_layers: nothing to cache; leave it out"
+            )
+        return nullcontext(Frozen())
+
+    def frozen_key(self) -> list[Any]:
+        """What decides the frozen layers' output, but for the rows and the number of layers."""
+        return [self.base.fingerprint, self.base_config.model_dump(exclude={"source", "revision"})]
 
     @abstractmethod
     def classifier(self, model: M, validation_logits: Logits) -> C:
@@ -110,10 +127,12 @@ class NeuralJob(Job[C], Generic[M, C]):
         begun = time.monotonic()
         torch.manual_seed(self.seed)
         model = self.build()
-        task, checkpoint = self.task(model), self.state / CHECKPOINT
-        spent = time.monotonic() - begun
-        loop = Loop(task, self.training, self.seed, checkpoint, log_metrics, spent)
-        progress, logits = loop.run()
+        with self.shortcut(model) as self.frozen:
+            task, checkpoint = self.task(model), self.state / CHECKPOINT
+            # A training is charged for what another one has computed for it.
+            spent = time.monotonic() - begun + self.frozen.seconds
+            loop = Loop(task, self.training, self.seed, checkpoint, log_metrics, spent)
+            progress, logits = loop.run()
         classifier = self.classifier(model, logits)
         parameters = sum(p.numel() for p in trainable(model).values())
         classifier.cost = cost_of(parameters, progress.seconds, progress.peak, progress.tokens)

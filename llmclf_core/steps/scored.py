@@ -52,12 +52,18 @@ class ScoredJob(NeuralJob[M, C]):
         def loss(module: nn.Module, rows: Rows) -> Tensor:
             ids, mask = pad(self.train_ids[rows]["input_ids"], self.encoder.pad_id, device())
             truth = torch.from_numpy(self.train_truth[rows]).to(device(), torch.float32)
-            logits = module(ids, mask)
+            with self.frozen.given(TRAIN, rows):
+                logits = module(ids, mask)
             return row_losses(logits, truth, self.labels.task, self.training, weights).sum()
 
         def validate() -> tuple[dict[str, float], Logits]:
             logits = batched_logits(
-                model, self.validation_ids, self.encoder.pad_id, len(self.labels), BATCH
+                model,
+                self.validation_ids,
+                self.encoder.pad_id,
+                len(self.labels),
+                BATCH,
+                lambda rows: self.frozen.given(VALIDATION, rows),
             )
             return validation_metrics(logits, self.validation_truth, self.labels), logits
 

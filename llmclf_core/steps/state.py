@@ -70,12 +70,13 @@ def tidy(state: Path) -> None:
     with suppress(OSError):
         for other in list(state.parent.iterdir()):
             if other != state:
-                _drop_old(other)
+                drop_old(other, _KEPT_SECONDS)
 
 
-def _drop_old(entry: Path) -> None:
+def drop_old(entry: Path, seconds: float) -> None:
+    """Delete a file or directory that has not been changed for so long, if we may."""
     with suppress(OSError):
-        if time.time() - entry.stat().st_mtime <= _KEPT_SECONDS:
+        if time.time() - entry.stat().st_mtime <= seconds:
             return
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
