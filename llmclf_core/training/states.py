@@ -52,7 +52,6 @@ class States:
             for i, batch in enumerate(group)
             for place, row in enumerate(batch)
         }
-        self._open: dict[int, pa.Table] = {}
 
     def missing(self) -> list[int]:
         """Numbers of the files that are still to be written."""
@@ -89,13 +88,15 @@ class States:
         """Hidden states of some texts, (rows, longest, width), zero behind a text's end."""
         longest = int(self._lengths[rows].max())
         states = torch.zeros(len(rows), longest, self._width, dtype=self._dtype)
+        # Mapped for this batch only: what stays mapped counts as this process's memory.
+        tables = {number: self._table(number) for number in {self._place[int(r)][0] for r in rows}}
         for i, row in enumerate(rows):
-            states[i, : int(self._lengths[row])] = self._one(int(row))
+            number, batch, place = self._place[int(row)]
+            content = tables[number].column("states").chunk(batch)[place].as_buffer()
+            states[i, : int(self._lengths[row])] = self._tensor(content)
         return states
 
-    def _one(self, row: int) -> Tensor:
-        number, batch, place = self._place[row]
-        content = self._table(number).column("states").chunk(batch)[place].as_buffer()
+    def _tensor(self, content: pa.Buffer) -> Tensor:
         # Copied: torch takes no memory that must not be written.
         flat = torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
         return flat.view(self._dtype).view(-1, self._width)
@@ -119,10 +120,7 @@ class States:
         return [s[: int(n)].contiguous().view(torch.uint8).numpy().tobytes() for s, n in texts]
 
     def _table(self, number: int) -> pa.Table:
-        if number not in self._open:
-            file = pa.memory_map(str(self._path(number)))
-            self._open[number] = pa.ipc.open_file(file).read_all()
-        return self._open[number]
+        return pa.ipc.open_file(pa.memory_map(str(self._path(number)))).read_all()
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:05d}.arrow"

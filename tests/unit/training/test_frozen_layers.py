@@ -1,6 +1,7 @@
 """Frozen layers that are computed once give what computing them every time gives."""
 
 import shutil
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -272,6 +273,14 @@ def test_a_kill_costs_one_file(tmp_path):
         assert torch.equal(ours[: lengths[row]], texts[row])
         assert not ours[lengths[row] :].any()
     assert not list(tmp_path.rglob("*.draft")) or store().missing() == []
+
+
+def test_nothing_stays_mapped(tmp_path):
+    store = States(tmp_path / "states", np.array([3, 3]), 16, 8, torch.float32)
+    store.fill(store.missing(), lambda rows: torch.ones(2, 3, 8))
+    store.batch(np.array([1, 0]))
+    maps = Path("/proc/self/maps")  # Linux's alone
+    assert not maps.exists() or str(tmp_path) not in maps.read_text()
 
 
 def test_half_precision_is_kept_as_it_is(tmp_path):
