@@ -4,6 +4,7 @@
 set -eu
 umask 077
 to=${1:?usage: backup.sh DIRECTORY}
+to=$(dirname "$to")/$(basename "$to") # without a slash at its end
 file=$(cd "$(dirname "$0")/.." && pwd)/compose.yaml
 compose() { ${COMPOSE:-docker compose} -f "$file" "$@"; }
 

@@ -20,6 +20,7 @@ from mlflow.utils.rest_utils import http_request
 
 from llmclf_core.errors import UserError
 from llmclf_core.registry.redact import redact
+from llmclf_core.registry.transfer import use_transfers
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
@@ -32,6 +33,12 @@ RUN_KEY_TAG = "llmclf.run_key"
 _SETTLE_SECONDS = 1.0
 _KNOCK_SECONDS = 5
 _REFUSED = "it does not accept this user name and password"
+_FORBIDDEN = "this account may not change that experiment or model (PERMISSION_DENIED)"
+_CURES = {
+    _REFUSED: "Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    _FORBIDDEN: "Have its owner or an administrator give the right, or choose other names "
+    "(tracking.experiment and register.name in the recipe)",
+}
 
 
 def tracking_uri() -> str | None:
@@ -51,7 +58,8 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
     MLflow's own defaults keep a call to a dead server busy for minutes. The limits are environment
     variables, so enter this on the main thread only. Also kept quiet: the run's URL, which MLflow
     prints with any credentials in it, and progress bars in a log. Files go through the server: by
-    MLflow's default a client fetches them from the server's own S3, which it need not reach.
+    MLflow's default a client fetches them from the server's own S3, which it need not reach. They
+    have a longer limit, that of :mod:`llmclf_core.registry.transfer`.
 
     Args:
         timeout: seconds to connect, and between two bytes.
@@ -68,6 +76,7 @@ def http_limits(timeout: int, retries: int) -> Iterator[None]:
     }
     added = [name for name in limits if name not in os.environ]
     os.environ.update({name: limits[name] for name in added})
+    use_transfers()
     try:
         yield
     finally:
@@ -118,9 +127,7 @@ def require_reachable(uri: str | None, kept: str) -> MlflowClient:
 def unreachable(uri: str, error: Exception, kept: str) -> UserError:
     """The message for a store that does not answer, or refuses."""
     reason = short_reason(error)
-    cure = f"Start the server or correct {TRACKING_URI}"
-    if reason == _REFUSED:
-        cure = "Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    cure = _CURES.get(reason, f"Start the server or correct {TRACKING_URI}")
     return UserError(
         f"MLflow at {redact(uri)} cannot be used: {reason}. {kept} {cure}, then run again: "
         "finished steps are reused"
@@ -132,6 +139,9 @@ def short_reason(error: Exception) -> str:
     text = redact(" ".join(str(error).split()))
     if "you are not authenticated" in text.lower():
         return _REFUSED
+    # A bare "Permission denied" may be a file's, on this side.
+    if "PERMISSION_DENIED" in text or ("403" in text and "Permission denied" in text):
+        return _FORBIDDEN
     for known in ("Connection refused", "Name or service not known", "timed out", "Unauthorized"):
         if known.lower() in text.lower():
             return known.lower()

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 # Each starts at a fixed word, so that a long text without any takes linear time.
-_USER_INFO = re.compile(r"(://)[^/@\s]+@")
+_USER_INFO = re.compile(r"(://)[^/\s]+@")  # to the last @: a password may have one
 _SECRET_FIELD = re.compile(
     r"(?i)((?:password|passwd|secret|token|api[_-]?key|access[_-]?key|credential|signature)"
     r"\s*=\s*)[^&\s,;'\"]+"

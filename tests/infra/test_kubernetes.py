@@ -211,14 +211,5 @@ def test_gpu_quota_counts_nothing_but_gpus():
     assert set(quota["spec"]["hard"]) == {"requests.nvidia.com/gpu"}
 
 
-def test_the_readme_names_what_is_there():
-    readme = (SOURCE / "README.md").read_text("utf-8")
-    for name in (*OVERLAYS, "make-secrets.sh", "llmclf-hub", "llmclf-source", "llmclf-cache"):
-        assert name in readme
-    for path in re.findall(r"infra/kubernetes/[\w./-]+\w", readme):
-        target = SOURCE.parents[1] / path
-        assert target.exists() or "made-by-make-secrets.sh" in path, path
-
-
 def _cache(found):
     return named(found, "PersistentVolumeClaim", "llmclf-cache")["spec"]["accessModes"]

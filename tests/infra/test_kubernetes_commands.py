@@ -175,6 +175,13 @@ def test_two_replicas_prepare_a_new_database_at_once(pods, tmp_path):
     assert heads == pods.sql("select version_num from alembic_version")
 
 
+def test_an_empty_endpoint_ends_before_anything_is_done(pods, tmp_path):
+    log = tmp_path / "prepare.log"
+    assert pods.prepare(log, MLFLOW_S3_ENDPOINT_URL="").wait(400) == 1
+    assert "MLFLOW_S3_ENDPOINT_URL is '': set it to the address" in log.read_text()
+    assert "alembic" not in log.read_text()  # the tables' upgrade
+
+
 def test_a_new_password_in_the_secret_takes_effect(pods, tmp_path):
     log = tmp_path / "prepare.log"
     new = {"STEPS_PASSWORD": "another-password-of-steps", "AWS_SECRET_ACCESS_KEY": "no"}

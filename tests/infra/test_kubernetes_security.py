@@ -1,27 +1,21 @@
-"""Pods are restricted, only who must reaches them, and secrets are where they belong."""
+"""Pods are restricted, and only who must reaches them."""
 
 from __future__ import annotations
 
-import base64
-import stat
-import subprocess
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.infra.manifests import (
-    EXTERNAL,
     OVERLAYS,
-    SOURCE,
     containers,
-    copy_manifests,
-    kustomize,
     labels,
-    make_secrets,
     named,
     objects,
     of_kind,
     pod,
     rendering,
+    stores_of,
     workloads,
 )
 from tests.infra.network import Pod, allowed
@@ -29,7 +23,6 @@ from tests.infra.pod_security import violations
 
 ALL = pytest.mark.parametrize("overlay", OVERLAYS)
 IN_CLUSTER = pytest.mark.parametrize("overlay", ["small", "gpu"])
-SECRET_FILES = ("tracking.env", "mlflow.env", "stores.env")
 
 
 @ALL
@@ -171,93 +164,13 @@ def test_external_stores_are_reached_and_nothing_else():
     assert not allowed(found, mlflow, OUTSIDE, 80)
     assert not allowed(found, mlflow, OTHER, 5432)
     (policy,) = (p for p in of_kind(found, "NetworkPolicy") if "egress" in p["spec"])
-    (block,) = policy["spec"]["egress"][1]["to"]
+    rule = policy["spec"]["egress"][1]
+    (block,) = rule["to"]
     assert block["ipBlock"]["except"] == ["169.254.0.0/16"]
-
-
-def _values(overlay):
-    found = of_kind(objects(overlay), "Secret")
-    return {
-        (secret["metadata"]["name"], key): base64.b64decode(value).decode()
-        for secret in found
-        for key, value in secret["data"].items()
-    }
-
-
-@ALL
-def test_secrets_are_in_secret_objects_only(overlay):
-    others = str([one for one in objects(overlay) if one["kind"] != "Secret"])
-    for (name, key), value in _values(overlay).items():
-        assert key.endswith("username") or value not in others, (name, key)
-
-
-def test_generated_secrets_are_long_and_differ():
-    small = _values("small")
-    generated = {k: v for k, v in small.items() if not k[1].endswith("username")}
-    assert len(generated) == 6
-    assert all(len(value) == 48 for value in generated.values())
-    assert len(set(generated.values())) == 6
-    assert not set(generated.values()) & set(_values("gpu").values())
-
-
-def test_external_secrets_are_those_given():
-    values = _values("external")
-    assert values["llmclf-stores", "database-password"] == EXTERNAL["DATABASE_PASSWORD"]
-    assert values["llmclf-stores", "access-key-id"] == EXTERNAL["S3_ACCESS_KEY_ID"]
-    assert values["llmclf-stores", "secret-access-key"] == EXTERNAL["S3_SECRET_ACCESS_KEY"]
-
-
-def test_a_profile_gets_no_secret_of_the_server():
-    assert {name for name, _ in _values("profile")} == {"llmclf-tracking"}
-
-
-def test_without_secrets_nothing_is_rendered(tmp_path):
-    root = copy_manifests(tmp_path)
-    for overlay in OVERLAYS:
-        done = kustomize(root / "overlays" / overlay)
-        assert done.returncode != 0
-        assert done.stdout == ""
-        assert "made-by-make-secrets.sh/tracking.env" in done.stderr
-        assert "no such file" in done.stderr
-
-
-def test_secret_files_are_private_and_kept(tmp_path):
-    root = copy_manifests(tmp_path)
-    assert make_secrets(root).returncode == 0
-    folder = root / "secrets" / "made-by-make-secrets.sh"
-    before = {name: (folder / name).read_bytes() for name in SECRET_FILES}
-    assert sorted(before) == sorted(path.name for path in folder.iterdir())
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for name in SECRET_FILES:
-        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    again = make_secrets(root)
-    assert again.returncode == 0
-    assert again.stdout.count("kept") == 3
-    assert before == {name: (folder / name).read_bytes() for name in SECRET_FILES}
-    assert not any(word in again.stdout for word in before["tracking.env"].decode().split("=")[2:])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["external"], "set DATABASE_PASSWORD"), (["extern"], "unknown argument 'extern'")],
-)
-def test_make_secrets_says_what_is_wrong(tmp_path, arguments, message):
-    root = copy_manifests(tmp_path)
-    done = make_secrets(root, *arguments)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert not (root / "secrets" / "made-by-make-secrets.sh").exists()
-
-
-def test_git_ignores_the_secrets():
-    for name in SECRET_FILES:
-        path = SOURCE / "secrets" / "made-by-make-secrets.sh" / name
-        asked = subprocess.run(["git", "check-ignore", "-q", path], cwd=SOURCE)
-        assert asked.returncode == 0
-    tracked = subprocess.run(
-        ["git", "ls-files", SOURCE], cwd=SOURCE, capture_output=True, text=True
-    )
-    assert "made-by-make-secrets.sh/" not in tracked.stdout
+    stores = stores_of(found)
+    bucket = urlsplit(stores["MLFLOW_S3_ENDPOINT_URL"])
+    ports = {int(stores["PGPORT"]), bucket.port or {"https": 443, "http": 80}[bucket.scheme]}
+    assert {one["port"] for one in rule["ports"]} == ports
 
 
 def test_renderings_are_complete():

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "infra" / "compose.yaml"
 CREDENTIALS = ROOT / "infra" / "compose" / "credentials.sh"
 BIN = Path(sys.executable).parent
+ORIGIN = "https://mlflow.example.org"
+"""Where a browser shows the server, besides localhost."""
 WEED = ["master", "volume", "filer", "s3"]
 
 
@@ -73,6 +75,8 @@ class Stack:
         self.root, self.logs = root, root / "logs"
         self.logs.mkdir(parents=True)
         self.secrets = credentials(root / ".env")
+        with (root / ".env").open("a") as settings:
+            settings.write(f"LLMCLF_MLFLOW_ORIGINS={ORIGIN}\n")
         self.compose = resolved(root / ".env")
         self.postgres_bin = postgres_bin()
         self.database = Path(tempfile.mkdtemp(prefix="llmclf-postgres-"))

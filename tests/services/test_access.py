@@ -8,9 +8,11 @@ from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from llmclf_core.registry.client import short_reason
 from tests.pipelines.conftest import Task
 from tests.services.conftest import add_user, as_user, set_environment
 from tests.services.pipelines import BUCKET, s3_client
+from tests.services.stack import ORIGIN
 
 WRONG = {
     "nobody": {},
@@ -22,12 +24,16 @@ WRONG = {
     },
 }
 PATHS = [
-    "/",
-    "/api/2.0/mlflow/experiments/search?max_results=1",
-    "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
-    "/api/2.0/mlflow-artifacts/artifacts?path=",
-    "/api/2.0/mlflow/registered-models/search",
-    "/api/2.0/mlflow/users/list",
+    "GET /",
+    "GET /api/2.0/mlflow/experiments/search?max_results=1",
+    "GET /ajax-api/2.0/mlflow/experiments/search?max_results=1",
+    "GET /api/2.0/mlflow-artifacts/artifacts?path=",
+    "GET /api/2.0/mlflow-artifacts/artifacts/x/y",
+    "PUT /api/2.0/mlflow-artifacts/artifacts/x/y",
+    "GET /ajax-api/2.0/mlflow-artifacts/artifacts/x/y",
+    "PUT /ajax-api/2.0/mlflow-artifacts/artifacts/x/y",
+    "GET /api/2.0/mlflow/registered-models/search",
+    "GET /api/2.0/mlflow/users/list",
 ]
 
 
@@ -49,12 +55,39 @@ def test_mlflow_refuses_a_client(stack, worker, as_wrong, who):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_page_answers_without_a_password(stack, path):
-    assert requests.get(stack.uri + path, timeout=60).status_code == 401
+    method, path = path.split(" ")
+    assert requests.request(method, stack.uri + path, data=b"x", timeout=60).status_code == 401
 
 
 def test_health_is_open_and_tells_nothing(stack):
     answer = requests.get(f"{stack.uri}/health", timeout=60)
     assert (answer.status_code, answer.text) == (200, "OK")
+
+
+@pytest.mark.parametrize("api", ["api", "ajax-api"])
+def test_server_info_is_open_and_tells_what_the_server_can_do(stack, api):
+    """Clients ask it before they log in; names and addresses would not belong there."""
+    answer = requests.get(f"{stack.uri}/{api}/3.0/mlflow/server-info", timeout=60)
+    assert answer.status_code == 200
+    told = answer.json()
+    told |= told.pop("features_enabled", {})
+    texts = {name: value for name, value in told.items() if not isinstance(value, bool)}
+    assert texts == {"store_type": "SqlStore"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://localhost:5000", 200), (ORIGIN, 200), ("https://evil.example", 403)],
+)
+def test_a_page_of_another_address_changes_nothing(stack, worker, origin, status):
+    answer = requests.post(
+        f"{stack.uri}/ajax-api/2.0/mlflow/experiments/search",
+        json={"max_results": 1},
+        auth=(worker["MLFLOW_TRACKING_USERNAME"], worker["MLFLOW_TRACKING_PASSWORD"]),
+        headers={"Origin": origin},
+        timeout=60,
+    )
+    assert answer.status_code == status
 
 
 def test_a_foreign_host_name_is_refused(stack):
@@ -86,8 +119,9 @@ def test_another_user_reads_but_changes_nothing(stack, client, monkeypatch):
         lambda: reader.create_run(experiment),
         lambda: reader.delete_run(run.info.run_id),
     ):
-        with pytest.raises(MlflowException, match=r"Permission denied|PERMISSION_DENIED|403"):
+        with pytest.raises(MlflowException, match=r"Permission denied|PERMISSION_DENIED|403") as no:
             change()
+        assert "PERMISSION_DENIED" in short_reason(no.value)
     assert stack.sql("SELECT count(*) FROM metrics WHERE run_uuid = %s", run.info.run_id) == [(0,)]
 
 

@@ -60,7 +60,7 @@ def restored(stack, worker, champion, tmp_path_factory):
     root = tmp_path_factory.mktemp("backup")
     backup = root / "backup"
     before = everything(stack)
-    done = script("backup.sh", stack, root, str(backup))
+    done = script("backup.sh", stack, root, f"{backup}/")  # as a shell completes it
     assert done.returncode == 0, done.stderr
     stack.wipe()
     try:

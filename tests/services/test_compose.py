@@ -83,6 +83,12 @@ def test_only_mlflow_is_published_and_on_loopback(services):
     assert {n for n, s in services.items() if "front" in (s.get("networks") or {})} == {"mlflow"}
 
 
+def test_files_on_their_way_need_no_memory(services):
+    (scratch,) = (v for v in services["mlflow"]["volumes"] if v["target"] == "/tmp")
+    assert (scratch["type"], scratch["source"]) == ("volume", "scratch")
+    assert "tmpfs" not in services["mlflow"]
+
+
 def test_every_service_is_hardened(services):
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name

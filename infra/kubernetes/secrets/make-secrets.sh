@@ -32,14 +32,28 @@ write() { # FILE: from standard input, unless it is there; whole or not at all
     fi
 }
 
-stores() { # DATABASE_PASSWORD ACCESS_KEY SECRET_KEY
-    printf 'database-password=%s\naccess-key-id=%s\nsecret-access-key=%s\n' "$@"
+stores() { # KIND DATABASE_PASSWORD ACCESS_KEY SECRET_KEY
+    printf '# %s\ndatabase-password=%s\naccess-key-id=%s\nsecret-access-key=%s\n' "$@"
 }
 
+present() { # KIND: whether stores.env is there; stop if it is of the other kind
+    [ -e "$directory/stores.env" ] || return
+    grep -qx "# $1" "$directory/stores.env" || {
+        echo "make-secrets.sh: $directory/stores.env was not made for $1;" \
+            "to change over, move it away and call this again" >&2
+        exit 1
+    }
+}
+
+values=("" "" "") # not asked for what is kept
 case "${1:-}" in
-"") values=("$(random)" "$(random)" "$(random)") ;;
+"")
+    kind="stores in the cluster"
+    present "$kind" || values=("$(random)" "$(random)" "$(random)")
+    ;;
 external)
-    if [ -e "$directory/stores.env" ]; then values=("" "" ""); else
+    kind="your own stores"
+    if ! present "$kind"; then
         ask DATABASE_PASSWORD "password of the database role"
         ask S3_ACCESS_KEY_ID "access key of the bucket"
         ask S3_SECRET_ACCESS_KEY "secret key of the bucket"
@@ -52,4 +66,4 @@ mkdir -p "$directory"
 printf 'username=llmclf\npassword=%s\n' "$(random)" | write tracking.env
 printf 'admin-username=admin\nadmin-password=%s\nflask-secret-key=%s\n' "$(random)" "$(random)" |
     write mlflow.env
-stores "${values[@]}" | write stores.env
+stores "$kind" "${values[@]}" | write stores.env

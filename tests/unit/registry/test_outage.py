@@ -5,10 +5,12 @@ import socket
 import time
 
 import pytest
+from mlflow.exceptions import MlflowException, RestException
+from requests import HTTPError
 
 from llmclf_core.errors import UserError
 from llmclf_core.registry import client as client_module
-from llmclf_core.registry.client import http_limits, require_reachable
+from llmclf_core.registry.client import http_limits, require_reachable, unreachable
 from llmclf_core.registry.runs import close_parent
 from llmclf_core.registry.tracking import Tracker, replay
 from tests.mlflow_helpers import free_port, points, run_of, use_store
@@ -124,6 +126,21 @@ def test_unreachable_is_one_clear_message_soon(black_hole, place):
     assert "kept in /models/x. Start the server" in message
     assert "run again: finished steps are reused" in message
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (RestException({"error_code": "PERMISSION_DENIED"}), "register.name in the recipe"),
+        (HTTPError("403 Client Error. Response text: Permission denied"), "tracking.experiment"),
+        (MlflowException("You are not authenticated"), "Correct MLFLOW_TRACKING_USERNAME"),
+        (PermissionError(13, "Permission denied", "/models/x"), "Start the server"),
+    ],
+)
+def test_what_stands_in_the_way_has_a_cure(error, cure):
+    message = str(unreachable("http://h", error, "It is kept."))
+    assert cure in message
+    assert ("Start the server" in message) is (cure == "Start the server")
 
 
 def test_no_uri_is_refused():

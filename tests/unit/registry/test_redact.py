@@ -12,6 +12,7 @@ SECRET = "hunter2secret"
     [
         f"postgresql+psycopg2://me:{SECRET}@db:5432/x",
         f"http://{SECRET}@host/path",
+        f"postgresql://me:p@ss@{SECRET}@db:5432/x",
         f"https://h/x?token={SECRET}&a=b",
         f"AWS_SECRET_ACCESS_KEY={SECRET}",
         f"X-Amz-Signature={SECRET}",

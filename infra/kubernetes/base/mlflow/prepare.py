@@ -5,18 +5,15 @@ turns, by a lock in the database.
 """
 
 import os
-import sys
 
-import boto3
 import sqlalchemy
-from botocore.exceptions import ClientError
+from bucket import check_endpoint, make_bucket
 from mlflow.db import commands as tracking
 from mlflow.server.auth import auth_config, store
 from mlflow.server.auth.db.cli import commands as accounts
 from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
 
 DATABASE = os.environ["MLFLOW_BACKEND_STORE_URI"]
-BUCKET = os.environ["MLFLOW_ARTIFACTS_DESTINATION"].removeprefix("s3://").partition("/")[0]
 LOCK = 5_105_000_1  # any number that nobody else uses in this database
 
 
@@ -37,20 +34,9 @@ def set_password(name: str, password: str, is_admin: bool) -> None:
         print(f"changed the password of the account {name}")
 
 
-def make_bucket() -> None:
-    """Create the bucket where it is missing; any other answer than 404 is an error."""
-    client = boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None)
-    try:
-        client.head_bucket(Bucket=BUCKET)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
-            sys.exit(f"the bucket {BUCKET} cannot be used: {error}")
-        client.create_bucket(Bucket=BUCKET)
-        print(f"created the bucket {BUCKET}")
-
-
 def main() -> None:
     """Do all three."""
+    check_endpoint()
     with create_sqlalchemy_engine_with_retry(DATABASE).connect() as connection:
         connection.execute(sqlalchemy.text(f"select pg_advisory_lock({LOCK})"))
         upgrade_schema()
