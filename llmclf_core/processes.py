@@ -11,12 +11,18 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from llmclf_core.errors import UserError
+
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are; Accelerate reads the same ones."""
+
+
+NEEDS_GPU = "LLMCLF_NEEDS_GPU"
+"""Set in pods that hold a GPU: computing on the CPU there would only look like working."""
 
 
 def process_state() -> PartialState:
@@ -27,10 +33,21 @@ def process_state() -> PartialState:
 
 
 def on_cpu() -> bool:
-    """Whether there is no CUDA device; Accelerate has to be told to form a group of CPUs."""
+    """Whether there is no CUDA device; Accelerate has to be told to form a group of CPUs.
+
+    Raises:
+        UserError: when there is none where ``LLMCLF_NEEDS_GPU`` is set.
+    """
     import torch
 
-    return not torch.cuda.is_available()
+    if torch.cuda.is_available():
+        return False
+    if os.environ.get(NEEDS_GPU):
+        raise UserError(
+            "a GPU was asked for, and this image or node has none that can be used; give the CUDA "
+            "image with --gpu-image, or do without (cluster.gpus: 0)"
+        )
+    return True
 
 
 def is_main_process() -> bool:

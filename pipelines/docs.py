@@ -13,6 +13,8 @@ from docstring_parser import parse as parse_docstring
 
 import components
 from llmclf_core.config import ClusterConfig
+from llmclf_core.processes import NEEDS_GPU
+from llmclf_core.steps.tries import TRIES
 from pipelines.pods import STEPS, Step
 
 ROOT = Path(components.__file__).parent
@@ -77,14 +79,14 @@ def _type(one: Any) -> str:
 def _cluster(step: Step) -> str:
     size = getattr(ClusterConfig(), step.size)
     env = ["MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"]
-    env += ["MLFLOW_EXPERIMENT_NAME", "LLMCLF_PIPELINE_RUN"]
-    env = env if step.tracks else []
+    env = [*env, "MLFLOW_EXPERIMENT_NAME"] if step.tracks else []
+    env += ["LLMCLF_PIPELINE_RUN"]
+    env += [TRIES] * step.approach
     env += ["HF_TOKEN"] * step.hub
-    env += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] * step.source
     gpu = "never"
     if step.gpu:
         own = "by default" if step.gpu in ClusterConfig().gpu_steps else "when asked for"
-        gpu = f"{own} (`cluster.gpu_steps`, `{step.gpu}`)"
+        gpu = f"{own} (`cluster.gpu_steps`, `{step.gpu}`); then `{NEEDS_GPU}=1`: never without"
     rows = [
         ("image", "one for all components: `--image` of `llmclf compile`, else `LLMCLF_IMAGE`"),
         ("CPU, memory", f"{size.cpu}, {size.memory} (`cluster.{step.size}` of the recipe)"),

@@ -17,6 +17,8 @@ from kfp.dsl.pipeline_context import Pipeline
 
 from components.finish.component import finish as finish_component
 from llmclf_core.config import ClusterConfig
+from llmclf_core.processes import NEEDS_GPU
+from llmclf_core.steps.tries import TRIES
 
 USER = 10001
 """User and group of the steps' processes, as in the image."""
@@ -51,6 +53,7 @@ class Step:
         gpu: its name in ``gpu_steps``.
         tracks: it talks to MLflow.
         hub: it may load models or data from the hub.
+        approach: it is a step of one approach, and writes down what goes wrong.
         source: it reads the user's data.
         cache: it has the volume; the last step has to start even when that cannot be mounted.
     """
@@ -59,20 +62,21 @@ class Step:
     gpu: str | None = None
     tracks: bool = True
     hub: bool = False
+    approach: bool = False
     source: bool = False
     cache: bool = True
 
 
-_FINETUNE = Step("finetune", gpu="finetune", hub=True)
+_FINETUNE = Step("finetune", gpu="finetune", hub=True, approach=True)
 STEPS = {
     "ingest": Step(tracks=False, hub=True, source=True),
-    "tokenize": Step(tracks=False, hub=True),
-    "fit-tfidf": Step("score"),
-    "fit-probe": Step("score", gpu="probe", hub=True),
+    "tokenize": Step(tracks=False, hub=True, approach=True),
+    "fit-tfidf": Step("score", approach=True),
+    "fit-probe": Step("score", gpu="probe", hub=True, approach=True),
     "finetune-encoder": _FINETUNE,
     "finetune-head": _FINETUNE,
     "finetune-instruct": _FINETUNE,
-    "evaluate": Step("score", gpu="evaluate", hub=True),
+    "evaluate": Step("score", gpu="evaluate", hub=True, approach=True),
     "compare": Step(),
     "register": Step("score", gpu="register", hub=True),
     "finish": Step(cache=False),
@@ -106,16 +110,13 @@ def _identity(task: PipelineTask, cluster: Cluster, step: Step) -> None:
     if cluster.config.pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.config.pull_secrets)
     kubernetes.set_security_context(task, USER, USER, run_as_non_root=True)
+    kubernetes.use_field_path_as_env(
+        task, "LLMCLF_PIPELINE_RUN", "metadata.labels['pipeline/runid']"
+    )
     if step.tracks:
         _tracking(task, cluster.experiment)
     if step.hub:
         kubernetes.use_secret_as_env(task, "llmclf-hub", {"token": "HF_TOKEN"}, optional=True)
-    if step.source:
-        keys = {
-            "access-key-id": "AWS_ACCESS_KEY_ID",
-            "secret-access-key": "AWS_SECRET_ACCESS_KEY",
-        }
-        kubernetes.use_secret_as_env(task, "llmclf-source", keys, optional=True)
 
 
 def _tracking(task: PipelineTask, experiment: str | None) -> None:
@@ -123,9 +124,6 @@ def _tracking(task: PipelineTask, experiment: str | None) -> None:
     kubernetes.use_config_map_as_env(task, name, {"uri": "MLFLOW_TRACKING_URI"})
     keys = {"username": "MLFLOW_TRACKING_USERNAME", "password": "MLFLOW_TRACKING_PASSWORD"}
     kubernetes.use_secret_as_env(task, name, keys)
-    kubernetes.use_field_path_as_env(
-        task, "LLMCLF_PIPELINE_RUN", "metadata.labels['pipeline/runid']"
-    )
     if experiment:
         task.set_env_variable("MLFLOW_EXPERIMENT_NAME", experiment)
 
@@ -157,6 +155,8 @@ def _persistence(task: PipelineTask, config: ClusterConfig, step: Step) -> None:
         # Counted from the start of the first try: KFP's own hour would end a long step's tries.
         backoff_max_duration=f"{seconds * (config.retries + 1) + waits + _HOUR}s",
     )
+    if step.approach and config.retries:
+        task.set_env_variable(TRIES, str(config.retries + 1))
     task.set_caching_options(step.source and config.cache_ingest)
 
 
@@ -167,6 +167,7 @@ def _accelerated(task: PipelineTask, config: ClusterConfig, step: Step) -> bool:
 
 def _accelerate(task: PipelineTask, config: ClusterConfig) -> None:
     task.set_accelerator_type(config.accelerator).set_accelerator_limit(config.gpus)
+    task.set_env_variable(NEEDS_GPU, "1")
     for label, value in config.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for taint in config.tolerations:

@@ -22,12 +22,15 @@ from llmclf_core.config import Recipe
 from llmclf_core.errors import UserError
 from pipelines.compile import compile_to
 from pipelines.kubeflow.connect import Client, Server, connect
-from pipelines.kubeflow.errors import explain
+from pipelines.kubeflow.errors import Started, WebPage, explain
 from pipelines.kubeflow.schedule import next_time, to_kubeflow
 from pipelines.kubeflow.sources import check_places, is_pinned, versions
 from pipelines.pipeline import arguments
 
 log = logging.getLogger(__name__)
+
+_WHOLE_LISTS = (2, 14)
+"""Kubeflow's release from which ``dsl.Collected`` brings every artifact into a step."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,14 @@ def submit(order: Order, to: Server) -> Submitted:
     Raises:
         UserError: for data that only this machine has, a bad schedule, or a server that cannot be
             used.
+        Started: for a former recurring run that could not be deleted.
     """
     cron = to_kubeflow(order.schedule) if order.schedule else None
     check_places(order.recipe, order.mounted)
     _warn(order.recipe)
     log.info("connecting to %s", to.host)
     client = connect(to)
+    _warn_of_lists(order.recipe, client.release)
     with _package(order) as package, explain(to.host, namespace=client.get_user_namespace()):
         experiment = _experiment(client, order)
         log.info("submitting")
@@ -106,6 +111,16 @@ def submit(order: Order, to: Server) -> Submitted:
 def _warn(recipe: Recipe) -> None:
     if recipe.tracking.uri:
         log.warning("tracking.uri is for local runs; the cluster's MLflow is used")
+
+
+def _warn_of_lists(recipe: Recipe, release: tuple[int, int] | None) -> None:
+    """An older Kubeflow hands on the first artifact of a list alone."""
+    several = len(recipe.seeds) > 1 and {"encoder", "head", "instruct"} & {*recipe.approaches}
+    if several and release and release < _WHOLE_LISTS:
+        log.warning(
+            "this is Kubeflow Pipelines %d.%d, and before %d.%d not all seeds reach the comparison:"
+            " upgrade it, or submit with one --seed", *release, *_WHOLE_LISTS,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -195,8 +210,8 @@ def _delete(client: Client, former: list[Any], new: str) -> None:
     for old in former:
         try:
             client.delete_recurring_run(old.recurring_run_id)
-        except (ApiException, HTTPError):
-            raise UserError(
+        except (ApiException, HTTPError, WebPage):
+            raise Started(
                 f"the recurring run {new} stands beside the former one, {old.recurring_run_id}, "
                 "which could not be deleted; delete that one in Kubeflow"
             ) from None

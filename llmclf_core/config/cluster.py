@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from llmclf_core.config.sections import PositiveInt, Section
 
 Cores = Annotated[str, StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$")]
-Bytes = Annotated[str, StringConstraints(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
+Bytes = Annotated[str, StringConstraints(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti|M|G|T)?$")]
 Accelerated = Literal["finetune", "probe", "evaluate", "register"]
 
 
@@ -59,7 +59,9 @@ class ClusterConfig(Section):
     shared_memory: Bytes = "2Gi"
     """Most that ``/dev/shm`` holds in steps that run a model."""
     retries: int = Field(default=2, ge=0)
-    """How often a step is tried again whose pod was evicted, ran out of time or failed."""
+    """How often a step is tried again whose pod was evicted, ran out of time or failed. When no try
+    of an approach's step came to an end, the last one only writes that down as the approach's
+    failure, and the others are compared; with 0 such a step takes the whole run down."""
     backoff_seconds: PositiveInt = 60
     """Before the first new try; doubled each time."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"

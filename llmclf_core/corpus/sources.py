@@ -28,7 +28,7 @@ _SUFFIXES = {
     ".txt": "folder",
 }
 _SAVED_MARKS = ("dataset_dict.json", "state.json")
-_HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
+HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 _TREES = ("folder", "wipo", "hupd")
 
 
@@ -77,7 +77,7 @@ def is_hub_id(place: str) -> bool:
     """Whether a source names a data set on the hub: nothing of that name is here, nor is it a file
     of a known kind."""
     path = expand(place)
-    return not path.exists() and path.suffix not in _SUFFIXES and bool(_HUB_ID.match(place))
+    return not path.exists() and path.suffix not in _SUFFIXES and bool(HUB_ID.match(place))
 
 
 def _detect(path: Path) -> str:

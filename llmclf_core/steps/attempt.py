@@ -18,6 +18,7 @@ from pathlib import Path
 
 from llmclf_core.errors import UserError
 from llmclf_core.failures import Failure, failure_in
+from llmclf_core.steps.tries import Tries
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def attempt(
     """Do the work of one step of one approach, or write down why it cannot be done.
 
     Where the system can fork, the work is done in a child process, so that not even the kernel,
-    when memory runs out, ends the step. Import what is heavy inside ``work``.
+    when memory runs out, ends the step. Where it ends all of the pod, the last try writes that
+    down (:mod:`llmclf_core.steps.tries`). Import what is heavy inside ``work``.
 
     Args:
         step: its name.
@@ -49,13 +51,20 @@ def attempt(
         The failure, which also lies in ``output``; None when all went well.
     """
     before = next(filter(None, map(failure_in, inputs)), None)
-    if before is None:
+    if before:
+        return _saved(Failure(approach, seed, before.step, before.reason), output)
+    tries, failure = Tries(step, approach, seed), None
+    reason = tries.begin()
+    if reason is None:
         reason = _reason_in_child(work) if sys.platform == "linux" else _reason(work)
-        if reason is None:
-            return None
+    if reason is not None:
         log.error("%s: failed: %s", step, reason)
-        before = Failure(approach, seed, step, reason)
-    failure = Failure(approach, seed, before.step, before.reason)
+        failure = _saved(Failure(approach, seed, step, reason), output)
+    tries.end()
+    return failure
+
+
+def _saved(failure: Failure, output: Path) -> Failure:
     failure.save(output)
     return failure
 

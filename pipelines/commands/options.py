@@ -40,6 +40,10 @@ Image = Annotated[
 GpuImage = Annotated[
     str | None, typer.Option(help="Instead, of the steps with a GPU. Default: as --image.")
 ]
+Mounted = Annotated[
+    list[str] | None,
+    typer.Option(help="Directory that the steps have beside /cache; repeat for several."),
+]
 
 
 def overrides(

@@ -12,6 +12,7 @@ from pipelines.commands.options import (
     Approaches,
     GpuImage,
     Image,
+    Mounted,
     Seeds,
     Settings,
     overrides,
@@ -20,6 +21,9 @@ from pipelines.commands.options import (
 if TYPE_CHECKING:
     from pipelines.kubeflow.connect import Server
     from pipelines.submit import Submitted
+
+EXIT_STARTED = 3
+"""Something went wrong when the run had been started; whoever submits again has two."""
 
 
 def submit(
@@ -50,10 +54,7 @@ def submit(
     image: Image = None,
     gpu_image: GpuImage = None,
     service_account: Annotated[str | None, typer.Option(help="That the steps run as.")] = None,
-    mounted: Annotated[
-        list[str] | None,
-        typer.Option(help="Directory that the steps have beside /cache; repeat for several."),
-    ] = None,
+    mounted: Mounted = None,
     no_cache: Annotated[
         bool,
         typer.Option("--no-cache", help="Read the data again, even with cluster.cache_ingest."),
@@ -66,7 +67,12 @@ def submit(
         bool, typer.Option("--replace", help="In place of a recurring run of that name.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Show how the steps fare; exit with 1 when one fails.")
+        bool,
+        typer.Option(
+            "--wait",
+            help="Show how the steps fare; exit with 1 when one fails, with 3 when the end cannot "
+            "be seen.",
+        ),
     ] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="Minutes to wait at most.")] = None,
     approach: Approaches = None,
@@ -79,6 +85,7 @@ def submit(
     """
     from llmclf_core.config import load_recipe
     from pipelines.kubeflow.connect import server
+    from pipelines.kubeflow.errors import Started
     from pipelines.submit import Order
     from pipelines.submit import submit as submit_order
 
@@ -91,7 +98,10 @@ def submit(
         loaded, run_name, experiment, image, gpu_image, not no_cache, tuple(mounted or ()),
         service_account, schedule, replace,
     )  # fmt: skip
-    submitted = submit_order(order, to)
+    try:
+        submitted = submit_order(order, to)
+    except Started as error:
+        raise _but_started(str(error)) from None
     kind = "recurring run" if schedule else "run"
     print(f"{kind}: {submitted.name} ({submitted.identifier})\nlink: {submitted.link}", flush=True)
     if wait:
@@ -107,6 +117,11 @@ def _fits_together(schedule: str | None, wait: bool, replace: bool, timeout: flo
         raise UserError("--timeout goes with --wait only")
 
 
+def _but_started(message: str) -> typer.Exit:
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(EXIT_STARTED)
+
+
 def _wait(submitted: Submitted, to: Server, minutes: float | None) -> None:
     from pipelines.kubeflow.watch import SUCCEEDED, describe_failure, failed_steps
     from pipelines.kubeflow.watch import wait as wait_for
@@ -116,6 +131,9 @@ def _wait(submitted: Submitted, to: Server, minutes: float | None) -> None:
     except KeyboardInterrupt:
         print(f"waiting no more; the run goes on: {submitted.link}")
         raise
+    except UserError as error:
+        said = f"{error}\nwaiting no more; the run goes on: {submitted.link}"
+        raise _but_started(said) from None
     if run.state != SUCCEEDED:
         typer.echo(f"error: {describe_failure(run, failed_steps(run, submitted.titles))}", err=True)
         raise typer.Exit(1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ TOKEN = "LLMCLF_KFP_TOKEN"  # noqa: S105  (a name, no secret)
 COOKIE = "LLMCLF_KFP_COOKIE"
 IN_CLUSTER_HOST = "http://ml-pipeline-ui.kubeflow.svc.cluster.local"
 
+_TAG = re.compile(r"v?(\d+)\.(\d+)")
 _LIMITS = (5, 60)
 """Seconds to connect, and between two bytes of an answer."""
 
@@ -169,18 +172,31 @@ def _choose_namespace(client: Client, to: Server, several_users: bool) -> None:
 
 
 class Client(kfp.Client):  # type: ignore[misc]
-    """KFP's client with limits: it would wait for ever, knock five times and write to the home."""
+    """KFP's client with limits: it would wait for ever, knock five times and write to the home.
 
+    Attributes:
+        release: of the server, such as ``(2, 17)``; None when it does not say.
+    """
+
+    release: tuple[int, int] | None = None
     _health: Any = None
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
         if self._health is None:
             _limit(self._healthz_api.api_client.rest_client)
             self._health = self._healthz_api.healthz_service_get_healthz()
+            self.release = _release(self._healthz_api.api_client.last_response.data)
         return self._health
 
     def set_user_namespace(self, namespace: str) -> None:
         self._context_setting["namespace"] = namespace
+
+
+def _release(health: str) -> tuple[int, int] | None:
+    """From what KFP's model of the answer drops; the page's server has its own name for it."""
+    said = json.loads(health)
+    found = _TAG.match(str(said.get("apiServerTagName") or said.get("tag_name")))
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _limit(rest: Any) -> None:

@@ -19,6 +19,10 @@ _CERTIFICATE = (
 _CREDENTIALS = "LLMCLF_KFP_TOKEN, --token-file, --in-cluster, LLMCLF_KFP_COOKIE or --cookie-file"
 
 
+class Started(UserError):
+    """What went wrong when something had been started already, which goes on."""
+
+
 class WebPage(Exception):
     """Somebody answered, but not in JSON."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from llmclf_core.config import Recipe
-from llmclf_core.corpus.sources import is_hub_id
+from llmclf_core.corpus.sources import HUB_ID, is_hub_id
 from llmclf_core.errors import UserError
 from llmclf_core.paths import expand
 from pipelines.local import files_version
@@ -19,27 +19,38 @@ _LLM = {"head", "instruct", "probe"}
 
 
 def check_places(recipe: Recipe, mounted: Sequence[str] = ()) -> None:
-    """Refuse what only this machine has.
+    """Refuse what steps could not read; arguments as :func:`unreadable`.
+
+    Raises:
+        UserError: naming every such setting.
+    """
+    if said := unreadable(recipe, mounted):
+        raise UserError(said)
+
+
+def unreadable(recipe: Recipe, mounted: Sequence[str] = ()) -> str | None:
+    """What steps could not read: what only this machine has, and addresses of files.
 
     Args:
         recipe: its data, and the models of its approaches.
         mounted: directories that the steps have beside ``/cache``.
 
-    Raises:
-        UserError: naming every setting that steps could not read.
+    Returns:
+        A message naming every such setting; None: there is none.
     """
     wrong = {
         setting: place
         for setting, place in {**_data(recipe), **_models(recipe)}.items()
         if not _there(place, mounted, recipe.ingest.format if "ingest" in setting else "auto")
     }
-    if wrong:
-        named = "; ".join(f"{setting}: {place}" for setting, place in wrong.items())
-        raise UserError(
-            f"the steps on the cluster cannot read {named}. Put it on the volume llmclf-cache and "
-            f"write {CACHE}/…, or give a hub id; for a directory that is part of the image or "
-            "mounted otherwise, add --mounted DIRECTORY"
-        )
+    if not wrong:
+        return None
+    named = "; ".join(f"{setting}: {place}" for setting, place in wrong.items())
+    return (
+        f"the steps on the cluster cannot read {named}. Put it on the volume llmclf-cache and "
+        f"write {CACHE}/…, or give a hub id; for a directory that is part of the image or "
+        "mounted otherwise, add --mounted DIRECTORY"
+    )
 
 
 def versions(recipe: Recipe, mounted: Sequence[str] = ()) -> dict[str, str]:
@@ -75,12 +86,12 @@ def _models(recipe: Recipe) -> dict[str, str]:
 
 
 def _there(place: str, mounted: Sequence[str], format: str) -> bool:
-    if "://" in place or format == "hub":
-        return True
+    if format == "hub":  # taken as it is, whatever it looks like
+        return bool(HUB_ID.match(place)) or (place.startswith("/") and _below(place, mounted))
     path = place.replace("${LLMCLF_CACHE}", CACHE).replace("$LLMCLF_CACHE", CACHE)
     if path.startswith("/"):
         return "$" not in path and _below(path, mounted)
-    return is_hub_id(place) and not place.endswith(".gguf")
+    return format == "auto" and is_hub_id(place) and not place.endswith(".gguf")
 
 
 def _below(path: str, mounted: Sequence[str]) -> bool:

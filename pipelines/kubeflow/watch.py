@@ -62,7 +62,7 @@ def wait(
         if run.state in _ENDED:
             return run
         if minutes is not None and time.monotonic() - begun > minutes * 60:
-            raise UserError(f"not done after {minutes:g} minutes; the run goes on: {run_id}")
+            raise UserError(f"not done after {minutes:g} minutes")
         time.sleep(_POLL_SECONDS)
 
 

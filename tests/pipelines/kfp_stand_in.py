@@ -48,6 +48,7 @@ class Kubeflow:
         namespaces: of a server of several users; empty: a single-user server.
         base: path in front of ``/apis``.
         version: of the API.
+        release: Kubeflow's tag, which its generated client drops.
         stories: what each look at a run shows, in turn; the last one stays.
         broken: so many looks at a run fail with 503 first.
         on_look: called at each look at a run.
@@ -59,6 +60,7 @@ class Kubeflow:
     namespaces: tuple[str, ...] = ()
     base: str = ""
     version: str = "v2beta1"
+    release: str = "2.17.0"
     stories: list[dict[str, Any]] = field(default_factory=lambda: [{"state": "SUCCEEDED"}])
     broken: int = 0
     on_look: Callable[[], None] = lambda: None
@@ -89,7 +91,7 @@ class Kubeflow:
         return handler(identifier) if identifier else handler(query, body)
 
     def _get_healthz(self, query: dict[str, str], body: Any) -> Any:
-        return {"multi_user": bool(self.namespaces), "pipeline_store": "database"}
+        return {"tag_name": self.release, "multi_user": bool(self.namespaces)}
 
     def _permit(self, namespace: str) -> None:
         if not self.namespaces and namespace:

@@ -105,6 +105,20 @@ def test_recipe_values_become_defaults(task):
     assert parameters["training"]["defaultValue"]["epochs"] == 7
 
 
+def test_data_that_steps_could_not_read_are_warned_about(task):
+    def warned(*arguments):
+        done = task.llmclf("compile", "recipe.yaml", "--output", "out/pipeline.yaml", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    task.recipe["ingest"]["source"] = "/data/a.csv"
+    task.recipe["base"]["source"] = "acme/llm"
+    task.recipe["approaches"] = ["tfidf"]
+    task.write()
+    assert "the steps on the cluster cannot read ingest.source: /data/a.csv" in warned()
+    assert "cannot read" not in warned("--mounted", "/data")
+
+
 def test_without_a_recipe_only_what_no_default_can_know_is_asked_for(task):
     parameters = compiled(task)["root"]["inputDefinitions"]["parameters"]
     asked = {name for name, p in parameters.items() if "defaultValue" not in p}

@@ -93,6 +93,7 @@ def done(tmp_path_factory):
     task = write_task(tmp_path_factory.mktemp("compiled"))
     task.recipe["approaches"] = ["tfidf", "head"]
     task.recipe["lora"]["targets"] = ["no_such_layer"]
+    task.recipe["cluster"] = {"gpus": 0}
     return Executed(task, "run-1")
 
 
@@ -100,7 +101,7 @@ def done(tmp_path_factory):
 def broken(done):
     """The same with data that are not there."""
     done.task.recipe["ingest"]["source"] = "absent.csv"
-    done.task.recipe["cluster"] = {"retries": 1, "backoff_seconds": 1}
+    done.task.recipe["cluster"] = {"gpus": 0, "retries": 1, "backoff_seconds": 1}
     return Executed(done.task, "run-2")
 
 

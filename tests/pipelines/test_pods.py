@@ -3,8 +3,7 @@
 import pytest
 import yaml
 
-from llmclf_core.config import ClusterConfig, parse_recipe
-from llmclf_core.errors import UserError
+from llmclf_core.config import parse_recipe
 from pipelines.compile import compile_to
 from pipelines.pods import STEPS
 
@@ -29,6 +28,10 @@ class Compiled:
             for group in groups
             for task in group.get("dag", {}).get("tasks", {}).values()
         }
+
+    def told(self, name):
+        """Variables whose values are in the file."""
+        return {e["name"]: e["value"] for e in self.containers[name]["container"].get("env", [])}
 
     def resources(self, name):
         return self.containers[name]["container"]["resources"]
@@ -117,8 +120,10 @@ def test_more_steps_get_gpus_when_asked_for_but_never_one_without_a_model(told):
         assert not {"nodeSelector", "tolerations"} & set(told.pods[name])
 
 
-def test_a_cluster_without_gpus(tmp_path):
-    text = Compiled(tmp_path / "cpu.yaml", gpus=0).text
+def test_a_cluster_without_gpus_or_new_tries(tmp_path):
+    text = Compiled(tmp_path / "cpu.yaml", gpus=0, retries=0).text
+    assert "LLMCLF_TRIES" not in text
+    assert "LLMCLF_NEEDS_GPU" not in text
     assert "accelerator" not in text
     assert "tolerations" not in text
     assert "llmclf:1-cuda" not in text
@@ -151,7 +156,6 @@ def test_secrets_are_named_and_given_to_who_needs_them(plain):
         step, found = STEPS[component(name)], environment(pod)
         assert (set(found) >= MLFLOW) == step.tracks
         assert ("HF_TOKEN" in found) == step.hub
-        assert ("AWS_SECRET_ACCESS_KEY" in found) == (component(name) == "ingest")
     assert environment(plain.pods["register"]) == {
         "MLFLOW_TRACKING_URI": ("configMap", "llmclf-tracking", "uri", False),
         "MLFLOW_TRACKING_USERNAME": ("secret", "llmclf-tracking", "username", False),
@@ -160,19 +164,32 @@ def test_secrets_are_named_and_given_to_who_needs_them(plain):
     }
     assert environment(plain.pods["ingest"]) == {
         "HF_TOKEN": ("secret", "llmclf-hub", "token", True),
-        "AWS_ACCESS_KEY_ID": ("secret", "llmclf-source", "access-key-id", True),
-        "AWS_SECRET_ACCESS_KEY": ("secret", "llmclf-source", "secret-access-key", True),
     }
 
 
 def test_all_of_one_run_share_experiment_and_parent(plain):
     for name, pod in plain.pods.items():
-        if STEPS[component(name)].tracks:
-            (field,) = pod["fieldPathAsEnv"]
-            assert field["name"] == "LLMCLF_PIPELINE_RUN"
-            assert field["fieldPath"] == "metadata.labels['pipeline/runid']"
-            env = plain.containers[name]["container"]["env"]
-            assert env == [{"name": "MLFLOW_EXPERIMENT_NAME", "value": "pods"}]
+        (field,) = pod["fieldPathAsEnv"]
+        assert field["name"] == "LLMCLF_PIPELINE_RUN"
+        assert field["fieldPath"] == "metadata.labels['pipeline/runid']"
+        tracks = STEPS[component(name)].tracks
+        assert plain.told(name).get("MLFLOW_EXPERIMENT_NAME") == ("pods" if tracks else None)
+
+
+def test_steps_of_an_approach_know_how_many_tries_there_are(plain, told):
+    """Else none would write down, at the last one, that all were ended from outside."""
+    of_an_approach = FINETUNE | {"tokenize", "fit-tfidf", "fit-probe", "evaluate"}
+    for compiled, tries in ((plain, "3"), (told, "5")):
+        found = {name: compiled.told(name).get("LLMCLF_TRIES") for name in compiled.pods}
+        assert {component(name) for name, value in found.items() if value} == of_an_approach
+        assert set(found.values()) == {None, tries}
+
+
+def test_steps_with_a_gpu_do_not_go_without(plain, told):
+    for compiled in (plain, told):
+        for name in compiled.pods:
+            needs = compiled.told(name).get("LLMCLF_NEEDS_GPU")
+            assert needs == ("1" if "accelerator" in compiled.resources(name) else None)
 
 
 def test_nobody_is_root(plain):
@@ -225,26 +242,3 @@ def test_the_local_runner_gets_none_of_it():
     assert set(local.pipeline_spec.root.output_definitions.artifacts) == {
         "corpus", "comparison", "champion", "evaluation", "registration",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("gpus", -1),
-        ("gpu_steps", ["ingest"]),
-        ("shared_memory", "2 GB"),
-        ("light", {"cpu": "one", "memory": "1Gi", "timeout_hours": 1}),
-        ("finetune", {"cpu": "1", "memory": "lots", "timeout_hours": 1}),
-        ("score", {"cpu": "1", "memory": "1Gi", "timeout_hours": 0}),
-        ("pull_policy", "Sometimes"),
-        ("retries", -1),
-        ("gpu", 1),
-    ],
-)
-def test_wrong_settings_are_named(setting, value):
-    with pytest.raises(UserError, match=rf"cluster\.{setting}"):
-        parse_recipe(RECIPE | {"cluster": {setting: value}}, {}, "recipe")
-
-
-def test_defaults_fit_the_recipe_that_names_none():
-    assert parse_recipe(dict(RECIPE), {}, "recipe").cluster == ClusterConfig()

@@ -10,7 +10,9 @@ from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from llmclf_core.config import parse_recipe
 from pipelines.check import problems
+from pipelines.kubeflow.sources import check_places
 from pipelines.shipped import DIRECTORY, RECIPES
 
 NAMES = list(RECIPES)
@@ -47,6 +49,18 @@ def test_there_is_one_for_each_and_no_other():
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_not_stale(fresh, name):
     assert (fresh / f"{name}.yaml").read_text("utf-8") == text(name), "run `make compile`"
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe])
+def test_a_cluster_can_read_its_default_data(name):
+    spec = next(yaml.safe_load_all(text(name)))
+    given = {n: p["defaultValue"] for n, p in parameters(spec).items() if "defaultValue" in p}
+    settings = {n: given[n] for n in ("name", "ingest", "base")}
+    check_places(parse_recipe(settings, {}, name))
+
+
+def parameters(spec):
+    return spec["root"]["inputDefinitions"]["parameters"]
 
 
 @pytest.mark.parametrize("name", NAMES)

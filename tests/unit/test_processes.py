@@ -2,8 +2,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
+from llmclf_core.errors import UserError
 from llmclf_core.processes import device, is_main_process, on_cpu, process_state
 
 
@@ -12,6 +14,17 @@ def test_alone():
     assert is_main_process()
     assert on_cpu() is not torch.cuda.is_available()
     assert device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_where_a_gpu_was_asked_for_nothing_is_computed_without(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert on_cpu()
+    monkeypatch.setenv("LLMCLF_NEEDS_GPU", "1")
+    for question in (on_cpu, device):
+        with pytest.raises(UserError, match=r"a GPU was asked for.*--gpu-image"):
+            question()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not on_cpu()
 
 
 SCRIPT = """

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from llmclf_core.config import parse_recipe
 from tests.pipelines.kfp_stand_in import Kubeflow, serve
+from tests.pipelines.submit.conftest import RECIPE
 from tests.pipelines.submit.helpers import look, only, refused, submit, submitted
 
 # Who is asking
@@ -134,6 +136,33 @@ def test_an_api_of_another_version(task):
     with serve(Kubeflow(version="v1beta1")) as kubeflow:
         message = refused(task, kubeflow)
     assert "The API v2beta1 of Kubeflow Pipelines 2 is needed" in message
+
+
+def test_a_server_that_hands_on_the_first_of_several_seeds_is_warned_about(task, kubeflow):
+    kubeflow.release = "2.5.0"
+    warned = "this is Kubeflow Pipelines 2.5, and before 2.14 not all seeds reach the comparison"
+    assert warned in submitted(task, kubeflow, "--approach", "head").stderr
+
+
+@pytest.mark.parametrize(
+    ("health", "approach", "seeds", "warned"),
+    [
+        ('{"tag_name": "2.5.0"}', "head", [3, 4], True),
+        ('{"apiServerTagName": "2.4.1", "frontendTagName": "2.15.0"}', "encoder", [3, 4], True),
+        ('{"tag_name": "2.5.0"}', "head", [3], False),
+        ('{"tag_name": "2.5.0"}', "tfidf", [3, 4], False),  # knows no seed
+        ('{"tag_name": "2.14.0"}', "head", [3, 4], False),
+        ('{"tag_name": "unknown"}', "head", [3, 4], False),
+        ("{}", "head", [3, 4], False),
+    ],
+)
+def test_who_is_warned_of_lists_that_are_cut(caplog, health, approach, seeds, warned):
+    from pipelines.kubeflow.connect import _release
+    from pipelines.submit import _warn_of_lists
+
+    recipe = parse_recipe(RECIPE | {"approaches": [approach], "seeds": seeds}, {}, "test")
+    _warn_of_lists(recipe, _release(health))
+    assert bool(caplog.records) == warned
 
 
 def test_what_the_server_refuses_is_said_in_its_words(task, kubeflow, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from llmclf_core.config import parse_recipe
+from llmclf_core.corpus.sources import parts
 from llmclf_core.errors import UserError
 from pipelines.kubeflow import sources
 from pipelines.kubeflow.sources import check_places, is_pinned, versions
@@ -36,7 +37,6 @@ def elsewhere(tmp_path, monkeypatch):
         "${LLMCLF_CACHE}/assets/bbc",
         "$LLMCLF_CACHE/assets/bbc",
         "/data/a.csv",
-        "s3://bucket/a.parquet",
         {"train": "/cache/a.csv", "test": "/data/b.csv"},
     ],
 )
@@ -58,6 +58,9 @@ def test_a_cluster_can_read(place):
         ("/cached/data.csv", "ingest.source: /cached/data.csv"),
         ("/data2/a.csv", "ingest.source: /data2/a.csv"),
         ({"train": "/cache/a.csv", "test": "b.csv"}, "ingest.source.test: b.csv"),
+        ("s3://bucket/a.parquet", "ingest.source: s3://bucket/a.parquet"),
+        ("https://example.org/a.csv", "ingest.source: https://example.org/a.csv"),
+        ("hf://datasets/acme/reviews", "ingest.source: hf://datasets/acme/reviews"),
     ],
 )
 def test_a_cluster_cannot_read(place, named):
@@ -65,6 +68,48 @@ def test_a_cluster_cannot_read(place, named):
         check_places(recipe(place), ["/data"])
     assert f"cannot read {named}. " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "format"),
+    [
+        ("acme/reviews", "auto"),
+        ("acme/reviews", "hub"),
+        ("acme/reviews.csv", "hub"),
+        ("{cache}/data.csv", "auto"),
+        ("{cache}/data.csv", "csv"),
+        ("{cache}", "auto"),
+        ("${{LLMCLF_CACHE}}/data.csv", "auto"),
+        ("$LLMCLF_CACHE/data.csv", "csv"),
+        ("{mounted}/data.csv", "auto"),
+    ],
+)
+def test_what_is_accepted_ingest_finds(tmp_path, monkeypatch, place, format):
+    cache, mounted = tmp_path / "cache", tmp_path / "mounted"
+    for directory in (cache, mounted):
+        directory.mkdir()
+        (directory / "data.csv").write_text("text,label\n")
+    monkeypatch.setattr(sources, "CACHE", str(cache))
+    monkeypatch.setenv("LLMCLF_CACHE", str(cache))
+    mine = recipe(place.format(cache=cache, mounted=mounted), format=format)
+    check_places(mine, [str(mounted)])
+    (part,) = parts(mine.ingest)
+    assert part.paths == () if format == "hub" or "acme" in place else part.paths[0].is_file()
+
+
+@pytest.mark.parametrize(
+    ("place", "format"),
+    [
+        ("acme/reviews", "csv"),
+        ("s3://bucket/a", "hub"),
+        ("./data", "hub"),
+        ("$LLMCLF_CACHE/a", "hub"),
+        ("s3://bucket/a", "parquet"),
+    ],
+)
+def test_a_format_tells_what_a_place_is(place, format):
+    with pytest.raises(UserError, match=r"cannot read ingest\.source"):
+        check_places(recipe(place, format=format))
 
 
 def test_a_directory_here_is_no_hub_id(tmp_path):

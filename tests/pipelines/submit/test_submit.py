@@ -3,10 +3,9 @@
 import re
 
 from llmclf_core.config import APPROACHES
-from pipelines.kubeflow import watch
 from tests.pipelines.kfp_stand_in import Refused
 from tests.pipelines.spec_checks import check_pipeline
-from tests.pipelines.submit.helpers import described, look, only, refused, submit, submitted
+from tests.pipelines.submit.helpers import only, refused, submit, submitted
 
 # The run
 
@@ -85,77 +84,6 @@ def test_data_are_read_again_without_cache(task, kubeflow):
     assert "--no-cache" not in again.stderr
 
 
-# Waiting
-
-
-def test_waiting_shows_how_steps_fare_and_ends_well(task, kubeflow):
-    kubeflow.stories = [
-        look("PENDING"),
-        look("RUNNING", described("root-driver", "SUCCEEDED"), described("ingest", "RUNNING")),
-        look("RUNNING", described("ingest", "SUCCEEDED"), described("executor", "SUCCEEDED")),
-        look("RUNNING", described("ingest", "SUCCEEDED"), described("fit-tfidf", "RUNNING")),
-        look("SUCCEEDED", described("ingest", "SUCCEEDED"), described("fit-tfidf", "SUCCEEDED")),
-    ]
-    done = submitted(task, kubeflow, "--wait")
-    assert "the run succeeded" in done.stdout
-    lines = [re.sub(r"^\S+ ", "", line) for line in done.stderr.splitlines()]
-    told = [line for line in lines if re.search(": (running|succeeded)$", line)]
-    assert told == [
-        "Ingest: running", "run: running", "Ingest: succeeded", "Fit TF-IDF: running",
-        "Fit TF-IDF: succeeded", "run: succeeded",
-    ]  # fmt: skip
-
-
-def test_a_run_that_fails_is_exit_status_1_and_names_the_steps(task, kubeflow):
-    tasks = [
-        described("root", "FAILED"),
-        described("exit-handler-1", "FAILED"),
-        described("for-loop-2", "FAILED", "loop", child_tasks=[{"task_id": "2"}]),
-        described("finetune-head", "FAILED", "2", parent_task_id="loop"),
-        described("executor(1)", "FAILED", "3", parent_task_id="2"),
-        described("fit-probe-driver(1)", "FAILED", "4", parent_task_id="root"),
-        described("ingest", "SUCCEEDED", "5"),
-    ]
-    why = {"code": 13, "message": "out of\nmemory"}
-    kubeflow.stories = [look("RUNNING"), look("FAILED", *tasks, error=why)]
-    done = submit(task, kubeflow, "--wait", "--approach", "head", "--approach", "probe")
-    assert done.returncode == 1
-    assert "error: the run failed in Fine-tune head, Fit probe: out of memory\n" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_run_that_is_cancelled_ends_the_waiting(task, kubeflow):
-    kubeflow.stories = [look("RUNNING"), look("CANCELING"), look("CANCELED")]
-    done = submit(task, kubeflow, "--wait")
-    assert done.returncode == 1
-    assert "error: the run was cancelled\n" in done.stderr
-
-
-def test_a_server_that_is_away_for_a_while_does_not_end_the_waiting(task, kubeflow):
-    kubeflow.broken = 3
-    done = submitted(task, kubeflow, "--wait")
-    assert done.stderr.count("the server does not answer") == 3
-    assert len(kubeflow.runs) == 1
-
-
-def test_waiting_ends_when_time_is_up(task, kubeflow):
-    kubeflow.stories = [look("RUNNING")]
-    assert "not done after 0 minutes; the run goes on" in refused(
-        task, kubeflow, "--wait", "--timeout", "0"
-    )
-
-
-def test_who_stops_waiting_hears_that_the_run_goes_on(task, kubeflow, monkeypatch):
-    def interrupt(seconds):
-        raise KeyboardInterrupt
-
-    kubeflow.stories = [look("RUNNING")]
-    monkeypatch.setattr(watch.time, "sleep", interrupt)
-    done = submit(task, kubeflow, "--wait")
-    assert done.returncode != 0
-    assert f"the run goes on: {kubeflow.url}/#/runs/details/" in done.stdout
-
-
 # Schedules
 
 
@@ -210,6 +138,7 @@ def test_a_former_schedule_that_cannot_be_deleted_is_named(task, kubeflow, monke
     submitted(task, kubeflow, "--schedule", "0 3 * * 1")
     former = only(kubeflow.recurring)
     monkeypatch.setattr(kubeflow, "_delete_recurringruns_one", keep, raising=False)
-    message = refused(task, kubeflow, "--schedule", "0 4 * * 1", "--replace")
-    assert f"stands beside the former one, {former}" in message
+    done = submit(task, kubeflow, "--schedule", "0 4 * * 1", "--replace")
+    assert done.returncode == 3
+    assert f"stands beside the former one, {former}" in done.stderr
     assert len(kubeflow.recurring) == 2

@@ -19,9 +19,9 @@ from llmclf_core.tokens.tokenize import tokenize
 def test_building_the_model_counts(corpus_path, tiny_base, tmp_path, monkeypatch, slow):
     plain, base = getattr(step, slow), BaseModelConfig(source=str(tiny_base), dtype="float32")
 
-    def slowly(*arguments):
+    def slowly(*arguments, **options):
         time.sleep(3.0)
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
     monkeypatch.setattr(step, slow, slowly)
     tokenize(corpus_path, base, TokenizeConfig(max_length=32), tmp_path / "t")
