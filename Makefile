@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "llmclf needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "installing packages into $(VENV) (a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 assets: $(READY) ## Fetch the demo's models and corpus (hash-checked, cached)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the tests need of a fresh Debian 12: a browser for the reports, PostgreSQL's programs for the
 # tracking server, a container engine, and the means to make its base image. S3, the MLflow server
-# and Docker Compose come with `pip install .[dev]`.
+# and Docker Compose come with `pip install .[dev]`, for which `.ci/system.sh setup` gets the means.
 set -euo pipefail
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -9,11 +9,17 @@ install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-
 
 packages=()
 unless() { command -v "$1" >/dev/null || packages+=("${@:2}"); }
-unless chromium chromium fonts-dejavu-core
-unless chromedriver chromium-driver
-unless dockerd docker.io containerd iptables
-unless mmdebstrap mmdebstrap
-compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresql)
+if [ "${1:-}" = setup ]; then
+    unless make make
+    unless git git
+    "${PYTHON:-python3}" -c "import venv, ensurepip" 2>/dev/null || packages+=(python3-venv)
+else
+    unless chromium chromium fonts-dejavu-core
+    unless chromedriver chromium-driver
+    unless dockerd docker.io containerd iptables
+    unless mmdebstrap mmdebstrap
+    compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresql)
+fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 as_root apt-get update -q

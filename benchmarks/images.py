@@ -24,7 +24,7 @@ from typing import Any
 import docker
 
 from components import IMAGE
-from pipelines.containers import docker_client
+from pipelines.daemon import docker_client
 
 MB = 1e6
 STEPS = {

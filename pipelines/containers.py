@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import codecs
-import getpass
 import logging
 import os
-import re
-import signal
-import threading
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import docker
 import psutil
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest
+from docker.types import Mount
 from kfp import local
 from kfp.local import docker_task_handler
 
-from llmclf_core.errors import UserError
-from pipelines.mounts import hand_over, mounts, owner, require_readable
+from pipelines.daemon import device_requests, docker_client, isolation
+from pipelines.mounts import groups, hand_over, mounts, owner, require_readable
+from pipelines.passed_on import passed_on
+from pipelines.stopping import KILLED, ended_by_signals, stopped
 
 RUN_LABEL = "llmclf.run"
 """On a container: the directory of the run that started it."""
@@ -32,44 +30,11 @@ RUN_LABEL = "llmclf.run"
 _PROCESS_LABEL = "llmclf.process"
 """The process that waits for the container; where it was killed, nobody removes the container."""
 
-_stopped = threading.Event()
+_SCRATCH = "tmp"
+"""In the run's directory: for large temporary files, which /tmp would keep in memory."""
 
-_PASSED_ON = re.compile(
-    "(MLFLOW|LLMCLF|HF|OMP|CUDA|TOKENIZERS)_.*|(HTTPS?|NO)_PROXY|(https?|no)_proxy"
-    "|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|DEFAULT_REGION|REGION|ENDPOINT_URL.*)"
-)
-"""Of the environment; the rest names places of this machine that containers do not have."""
-
-
-def docker_client(image: str) -> docker.DockerClient:
-    """A client of a daemon that answers and has the image; close it.
-
-    Raises:
-        UserError: when there is no daemon or no such image.
-    """
-    try:
-        client = docker.from_env()
-    except DockerException as error:
-        raise UserError(
-            f"docker cannot be reached ({_cause(error)}): start it, set DOCKER_HOST, or leave out "
-            "--runner docker"
-        ) from None
-    try:
-        client.images.get(image)
-    except ImageNotFound:
-        client.close()
-        raise UserError(
-            f"there is no image {image}: make it with `make image`, fetch it by `docker pull`, or "
-            "name another one in LLMCLF_IMAGE"
-        ) from None
-    return client
-
-
-def _cause(error: BaseException) -> str:
-    """What lies at the bottom of an error that libraries have wrapped again and again."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+_SCRATCH_INSIDE = "/tmp/.llmclf"  # noqa: S108
+"""Where steps see it: short, for sockets are made there, whose names may have 107 characters."""
 
 
 def docker_runner(
@@ -94,33 +59,34 @@ def docker_runner(
     Raises:
         UserError: when there is no daemon, no such image, or something that steps may not read.
     """
-    docker_task_handler.run_docker_container = run_container
+    docker_task_handler.run_docker_container = lambda **given: run_container(
+        **{**given, "image": image}
+    )
     logging.getLogger("kfp.local.pip_install_manager").setLevel(logging.WARNING)
     with closing(docker_client(image)) as client:
         _remove_leftovers(client)
-        gpu = "nvidia" in client.info().get("Runtimes", {})
-    for place in writable:
+        security, devices = isolation(client.info()), device_requests(client, image)
+    scratch = directory / _SCRATCH
+    for place in (*writable, scratch):
         hand_over(place)
     require_readable(readable)
     return local.DockerRunner(
         user=":".join(map(str, owner())),
-        environment={**_passed_on(), **environment},
+        group_add=groups(),
+        environment={**passed_on(), **environment, "TMPDIR": _SCRATCH_INSIDE},
         working_dir=str(Path.cwd()),
-        mounts=mounts(writable, readable),
+        mounts=[
+            *mounts(writable, readable),
+            Mount(_SCRATCH_INSIDE, str(scratch), type="bind"),
+        ],
         labels={RUN_LABEL: str(directory), _PROCESS_LABEL: str(os.getpid())},
         network_mode="host",
         read_only=True,
         tmpfs={"/tmp": "mode=1777,exec"},  # noqa: S108  # kernels may be compiled there
         shm_size="2g",
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else [],
+        device_requests=devices,
+        **security,
     )
-
-
-def _passed_on() -> dict[str, str]:
-    own = {"USER": getpass.getuser()}  # MLflow's runs say whose they are
-    return own | {k: v for k, v in os.environ.items() if _PASSED_ON.fullmatch(k)}
 
 
 def run_container(
@@ -140,17 +106,19 @@ def run_container(
     Returns:
         The exit status of the process; 137 when somebody has removed the container or stopped all.
     """
-    if _stopped.is_set():
-        return 137
+    if stopped.is_set():
+        return KILLED
     for place in volumes:
         hand_over(Path(place))
     container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
     try:
+        if stopped.is_set():  # meanwhile: whoever looked for containers to remove saw none
+            return KILLED
         for line in _lines(container):
             print(line)
         return int(container.wait(timeout=None)["StatusCode"])
     except NotFound:
-        return 137
+        return KILLED
     finally:
         _remove(container)
 
@@ -166,34 +134,28 @@ def _lines(container: Container) -> Iterator[str]:
 
 
 def _remove(container: Container) -> None:
-    with suppress(NotFound, APIError):  # gone, or being removed
+    with suppress(DockerException, OSError):  # gone, being removed; of requests: no daemon
         container.remove(force=True)
 
 
 @contextmanager
 def ended_with(directory: Path) -> Iterator[None]:
-    """End a run's containers with the run, and on Ctrl-C, of which they hear nothing themselves."""
+    """End a run's containers with the run, and on signals, of which they hear nothing themselves.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        _stopped.set()  # KFP's other threads would go on with their next step
-        remove_containers(directory)
-        raise KeyboardInterrupt
-
-    _stopped.clear()
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, interrupt) if main else None
+    Its temporary files go too.
+    """
     try:
-        yield
+        with ended_by_signals(lambda number: remove_containers(directory)):
+            yield
     finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
         remove_containers(directory)
+        shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
 
 
 def remove_containers(directory: Path) -> None:
-    """Remove the containers of a run, whatever they are doing."""
+    """Remove the containers of a run, whatever they are doing; without a daemon there are none."""
     label = f"{RUN_LABEL}={directory}"
-    with closing(docker.from_env()) as client:
+    with suppress(DockerException, OSError), closing(docker.from_env()) as client:
         for container in client.containers.list(
             all=True, filters={"label": label}, ignore_removed=True
         ):

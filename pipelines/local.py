@@ -32,7 +32,7 @@ from llmclf_core.registry.runs import close_parent
 from llmclf_core.steps.process import ERROR_FILE
 from pipelines.console import quiet
 from pipelines.pipeline import arguments, build
-from pipelines.runners import code_version, expanded, open_runner
+from pipelines.runners import code_version, expanded, open_runner, steps_image
 from pipelines.store import prepare_store
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ def run(recipe: Recipe, runs: Path, in_containers: bool = False) -> Finished:
     Raises:
         UserError: when a step failed; the message is the step's own.
     """
-    runs, code = runs.absolute(), code_version(in_containers)
+    runs = runs.absolute()
+    image = steps_image(runs) if in_containers else None
+    code = code_version(image)
     recipe = expanded(recipe) if in_containers else recipe
     execution = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     directory = runs / execution
@@ -75,7 +77,7 @@ def run(recipe: Recipe, runs: Path, in_containers: bool = False) -> Finished:
     with _running(directory), _environment(recipe, runs, execution, directory):
         status, metrics = "FAILED", {}
         try:
-            with open_runner(in_containers, recipe, runs, directory) as steps:
+            with open_runner(image, recipe, runs, directory) as steps:
                 _init(steps, runs, directory, code)
                 outputs = _execute(recipe, runs, directory)
             summary = _summary(recipe, execution, outputs, time.monotonic() - begun)
@@ -170,6 +172,8 @@ def _environment(recipe: Recipe, runs: Path, execution: str, directory: Path) ->
         "LLMCLF_PIPELINE_RUN": execution,
         ERROR_FILE: str(directory / "error.txt"),
         "PYTHONUNBUFFERED": "1",
+        # A step needs of kfp what executes it; the client alone takes most of a second to import.
+        "_KFP_RUNTIME": "true",
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

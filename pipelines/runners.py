@@ -4,45 +4,54 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from kfp import local
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 import llmclf_core
 from components import IMAGE
 from llmclf_core.config import Recipe
 from llmclf_core.errors import UserError
-from llmclf_core.paths import cache_dir, expand, file_sha256, fingerprint
-from pipelines.containers import docker_client, docker_runner, ended_with
+from llmclf_core.paths import expand, file_sha256, fingerprint
+from pipelines.containers import docker_runner, ended_with
+from pipelines.daemon import StepsImage, choose_image
+from pipelines.mounts import require_mountable
+from pipelines.passed_on import caches, files
+from pipelines.stopping import processes_end_too
 
-_FILE_STORES = ("sqlite:", "file:", "/", ".")
-"""How the URI of a store on this machine's disk begins."""
 
-
-def code_version(in_containers: bool) -> str:
-    """Changes when the steps' code does: that of the image, or of the library here.
-
-    KFP's cache sees the thin components only; what they call may have changed all the same.
+def steps_image(runs: Path) -> StepsImage:
+    """The image that steps in containers run in.
 
     Raises:
-        UserError: when the steps cannot be run this way here.
+        UserError: when steps cannot be run in containers here.
     """
-    if in_containers:
-        with closing(docker_client(IMAGE)) as client:
-            return fingerprint(client.images.get(IMAGE).id)
+    require_mountable(runs)
+    return choose_image(IMAGE)
+
+
+def code_version(image: StepsImage | None) -> str:
+    """Changes when the steps' code does: that of the image, or without one of the library here.
+
+    KFP's cache sees the thin components only; what they call may have changed all the same.
+    """
+    if image is not None:
+        return fingerprint(image.id)
     root = Path(llmclf_core.__file__).parent
     return fingerprint([file_sha256(file) for file in sorted(root.rglob("*.py"))])
 
 
 @contextmanager
 def open_runner(
-    in_containers: bool, recipe: Recipe, runs: Path, directory: Path
+    image: StepsImage | None, recipe: Recipe, runs: Path, directory: Path
 ) -> Iterator[local.SubprocessRunner | local.DockerRunner]:
     """What KFP is told to run the steps in. Enter it in the environment that the steps get.
 
     Args:
-        in_containers: or in processes of this machine.
+        image: of the steps' containers; None: they are processes of this machine.
         recipe: its sources are what containers can read.
         runs: directory of runs.
         directory: of this run.
@@ -50,26 +59,38 @@ def open_runner(
     Raises:
         UserError: when the steps cannot be run this way here.
     """
-    if not in_containers:
-        yield local.SubprocessRunner(use_venv=False)
+    if image is None:
+        with processes_end_too():
+            yield local.SubprocessRunner(use_venv=False)
         return
     _require_store_in(runs)
-    hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").absolute()
-    cache = cache_dir().absolute()
-    places = {"LLMCLF_CACHE": str(cache), "HF_HOME": str(hub)}
-    readable = [expand(source).absolute() for source in _sources(recipe)]
+    written, read = caches(), files()
+    sources = [expand(source).absolute() for source in _sources(recipe)]
+    places = {name: str(place) for name, place in (written | read).items()}
+    writable = list(dict.fromkeys([runs, *written.values()]))
     with ended_with(directory):
-        yield docker_runner(IMAGE, directory, [runs, cache, hub], readable, places)
+        yield docker_runner(image.name, directory, writable, [*sources, *read.values()], places)
 
 
 def _require_store_in(runs: Path) -> None:
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    place = Path("/", uri.rpartition(":")[2].lstrip("/"))
-    if uri.startswith(_FILE_STORES) and not place.is_relative_to(runs):
+    place = _disk_place(uri)
+    if place is not None and not place.is_relative_to(os.path.normpath(runs)):
         raise UserError(
             f"steps in containers cannot reach the MLflow store {uri}: set MLFLOW_TRACKING_URI to "
             f"a server, or leave it unset for the store in {runs}"
         )
+
+
+def _disk_place(uri: str) -> Path | None:
+    """Where a store on this machine's disk lies; None for one that is reached by a network."""
+    if uri.startswith("sqlite"):
+        place = uri.partition(":///")[2].partition("?")[0]
+    elif is_local_uri(uri):
+        place = local_file_uri_to_path(uri)
+    else:
+        return None
+    return Path(os.path.normpath(Path.cwd() / place))
 
 
 def _sources(recipe: Recipe) -> list[str]:

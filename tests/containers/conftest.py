@@ -10,7 +10,7 @@ import pytest
 
 from components import IMAGE
 from llmclf_core.errors import UserError
-from pipelines.containers import docker_client
+from pipelines.daemon import docker_client
 from tests.conftest import missing_service
 from tests.pipelines.conftest import Task, write_task
 

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from components import IMAGE
 from pipelines import containers, runners
+from pipelines.mounts import IMAGE_USER
 from tests.containers.conftest import tiny_task
 
 TIMES = 50
@@ -25,8 +26,14 @@ def fails(status: int):
     return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'exit "$0"'], args=[status])
 
 
+@dsl.container_component
+def tells_its_groups(file: str):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'id -G >"$0"'], args=[file])
+
+
 @pytest.fixture
-def runner(client, tmp_path):
+def runner(client, tmp_path, monkeypatch):
+    monkeypatch.delenv("SUDO_UID", raising=False)
     runner = containers.docker_runner(IMAGE, tmp_path, [tmp_path], [], {})
     local.init(runner, pipeline_root=str(tmp_path / "root"), workspace_root=str(tmp_path / "work"))
     return runner
@@ -35,6 +42,12 @@ def runner(client, tmp_path):
 def test_a_failing_step_fails_its_component(runner):
     with pytest.raises(RuntimeError, match="FAILURE"):
         fails(status=3)
+
+
+def test_where_root_calls_steps_are_the_images_user(runner, tmp_path):
+    tells_its_groups(file=str(tmp_path / "groups"))
+    assert (tmp_path / "groups").stat().st_uid == (os.getuid() or IMAGE_USER)
+    assert "0" not in (tmp_path / "groups").read_text().split()
 
 
 def test_a_failing_step_is_reported_as_failed_every_time(client, runner, tmp_path):
@@ -78,7 +91,7 @@ def test_what_a_killed_run_left_is_removed_and_what_others_wait_for_is_not(clien
     dead.wait()
     left, awaited = ended(dead.pid), ended(os.getpid())
     containers._remove_leftovers(client)
-    known = {c.id for c in client.containers.list(all=True)}
+    known = {c.id for c in client.containers.list(all=True, ignore_removed=True)}
     awaited.remove()
     assert left.id not in known
     assert awaited.id in known
@@ -134,7 +147,7 @@ def test_a_store_that_containers_cannot_reach(client, task):
 
 
 def test_interrupted(client, task):
-    """Ctrl-C ends the command and its containers, which are not told by the terminal."""
+    """``kill``, as Ctrl-C: the command ends, and its containers, which hear nothing themselves."""
     task.write()
     process = subprocess.Popen(
         task.command("run", "recipe.yaml", "--runner", "docker"),
@@ -143,7 +156,8 @@ def test_interrupted(client, task):
     )  # fmt: skip
 
     def running():
-        found = client.containers.list(all=True, filters={"label": containers.RUN_LABEL})
+        label = {"label": containers.RUN_LABEL}  # other tests' containers come and go meanwhile
+        found = client.containers.list(all=True, filters=label, ignore_removed=True)
         return [c for c in found if c.labels[containers.RUN_LABEL].startswith(str(task.root))]
 
     deadline = time.monotonic() + 120
@@ -151,7 +165,7 @@ def test_interrupted(client, task):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
     process.wait(60)
     assert process.returncode not in (0, None)
     assert running() == []

@@ -144,6 +144,7 @@ def test_second_run_reuses_and_another_seed_trains(finished):
 
 
 def test_changed_data_is_read_again(task):
+    task.recipe["approaches"] = ["tfidf"]
     task.write()
     assert task.llmclf("run", "recipe.yaml").returncode == 0
     before = summary_of(task)["corpus"]
