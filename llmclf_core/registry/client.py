@@ -31,6 +31,8 @@ PIPELINE_RUN_TAG = "llmclf.pipeline_run"
 RUN_KEY_TAG = "llmclf.run_key"
 
 _SETTLE_SECONDS = 1.0
+_GROWN_UP_SECONDS = 10.0
+"""A run of this age has no rivals any more."""
 _KNOCK_SECONDS = 5
 _REFUSED = "it does not accept this user name and password"
 _FORBIDDEN = "this account may not change that experiment or model (PERMISSION_DENIED)"
@@ -196,7 +198,8 @@ def find_or_create_run(
     MLflow has no unique key for runs. With ``settle``, processes that create at once end with one
     run: each waits after creating, so that it sees every rival that began before it was itself
     visible (as long as creating takes less than the wait), and all keep the earliest. A process
-    whose creating took longer gives way to any rival.
+    whose creating took longer gives way to any rival. Whoever finds a run that is young looks again
+    before believing in it: it may be about to give way.
 
     Args:
         client: the MLflow client.
@@ -211,7 +214,9 @@ def find_or_create_run(
     while True:
         began = time.monotonic()
         if runs := tagged_runs(client, experiment, *key):
-            return runs[0], False
+            if not settle or _stays(client, experiment, key, runs):
+                return runs[0], False
+            continue
         mine = create()
         slow = time.monotonic() - began > _SETTLE_SECONDS
         if not settle:
@@ -222,3 +227,12 @@ def find_or_create_run(
             return mine, True
         client.delete_run(mine.info.run_id)
         time.sleep(random.random())  # noqa: S311
+
+
+def _stays(client: MlflowClient, experiment: str, key: tuple[str, str], runs: list[Run]) -> bool:
+    """Whether the first of these runs is the one that all rivals keep."""
+    if time.time() - runs[0].info.start_time / 1000 > _GROWN_UP_SECONDS:
+        return True
+    time.sleep(_SETTLE_SECONDS)
+    again = [run.info.run_id for run in tagged_runs(client, experiment, *key)]
+    return again == [runs[0].info.run_id]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -99,6 +100,22 @@ def test_parent_is_closed_once_with_figures(store, monkeypatch):
     assert (run.info.run_id, run.info.run_name) == (parent, "demo")
     assert run.info.status == "FINISHED"
     assert points(store, parent, "macro_f1") == [(0, 0.9)]
+
+
+def test_a_run_that_gives_way_is_not_believed_in(store, monkeypatch):
+    monkeypatch.setattr(client_module, "_SETTLE_SECONDS", 0.5)
+    experiment, key = experiment_id(store, EXPERIMENT), ("k", "v")
+    loser = store.create_run(experiment, tags={"k": "v"})
+    threading.Timer(0.2, lambda: store.delete_run(loser.info.run_id)).start()
+    found, created = find_or_create_run(
+        store, experiment, key, lambda: store.create_run(experiment, tags={"k": "v"}), settle=True
+    )
+    assert created
+    assert found.info.run_id != loser.info.run_id
+    again, created = find_or_create_run(
+        store, experiment, key, lambda: pytest.fail("twice"), settle=True
+    )
+    assert (again.info.run_id, created) == (found.info.run_id, False)
 
 
 def test_nothing_to_close_without_an_execution(store):
