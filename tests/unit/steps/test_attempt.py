@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -92,18 +91,9 @@ def test_failure_is_handed_on_with_the_step_that_failed(tmp_path):
     assert str(failure) == "head (seed 3), tokenize: tokenize.max_length is 9; use 8"
 
 
-def test_ctrl_c_is_no_failure_of_the_approach(tmp_path):
-    def work():
-        os.kill(os.getppid(), signal.SIGINT)
-        time.sleep(5)
-
-    # A shell's background job ignores Ctrl-C, and so would a test run that was started as one.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, work)
-    finally:
-        signal.signal(signal.SIGINT, before)
+def test_ctrl_c_is_no_failure_of_the_approach(tmp_path, ctrl_c):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, ctrl_c)
     assert not (tmp_path / "out").exists()
 
 

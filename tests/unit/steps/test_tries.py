@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -60,19 +59,11 @@ def test_a_try_that_comes_to_an_end_is_forgotten(tmp_path, work, own_cache):
     assert not list((own_cache / "attempts").iterdir())
 
 
-def test_a_try_that_raises_counts(tmp_path):
-    def interrupted():
-        os.kill(os.getppid(), signal.SIGINT)
-        time.sleep(5)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        for _ in range(2):
-            with pytest.raises(KeyboardInterrupt):
-                attempt("s", "head", 0, [], tmp_path / "out", interrupted)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    failure = attempt("s", "head", 0, [], tmp_path / "out", interrupted)
+def test_a_try_that_raises_counts(tmp_path, ctrl_c):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            attempt("s", "head", 0, [], tmp_path / "out", ctrl_c)
+    failure = attempt("s", "head", 0, [], tmp_path / "out", ctrl_c)
     assert "ended from outside 2 times" in failure.reason
 
 
