@@ -30,6 +30,8 @@ LIMITS = (
     "LLM and encoder read the first 64 tokens of a text; TF-IDF reads all of it.",
     "Some studies have one seed; intervals then hold chance in the rows alone.",
     "A difference that is not significant is not shown to be none.",
+    "Studies were run side by side, with other work beside them: times are rough, and to be "
+    "compared within a study only.",
 )
 
 
@@ -79,18 +81,20 @@ def settings(studies: Sequence[Study]) -> dict[str, Any]:
     Returns:
         ``shared`` and, by study, dotted names to values.
     """
-    flat = {s.name: dict(_flat(s.parsed().model_dump(mode="json"))) for s in studies}
-    names = list(dict.fromkeys(name for own in flat.values() for name in own))
-    same = [n for n in names if len({json.dumps(own.get(n)) for own in flat.values()}) == 1]
-    shared = {n: next(iter(flat.values()))[n] for n in same}
-    own = {s: {n: v for n, v in all_.items() if n not in shared} for s, all_ in flat.items()}
+    told = {s.name: dict(flat(s.parsed().model_dump(mode="json"))) for s in studies}
+    names = list(dict.fromkeys(name for own in told.values() for name in own))
+    # A section that is unset in one study has parts, some of them null, in another.
+    values = {n: {json.dumps(own[n]) if n in own else "" for own in told.values()} for n in names}
+    shared = {n: json.loads(*found) for n, found in values.items() if len(found) == 1}
+    own = {s: {n: v for n, v in all_.items() if n not in shared} for s, all_ in told.items()}
     return {"shared": shared} | own
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested sections to dotted names and values."""
     for name, value in data.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

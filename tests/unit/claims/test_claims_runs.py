@@ -94,6 +94,15 @@ def test_the_plan_fits_and_its_variants_have_the_rows_of_what_they_vary():
             assert set(study.parsed().seeds) <= set(usual.seeds)
 
 
+def test_settings_of_the_plan_are_told_once_and_without_loss():
+    told = table.settings(STUDIES)
+    shared = told.pop("shared")
+    assert shared["training.loss"] == "cross_entropy"
+    for study in STUDIES:
+        own = told[study.name]
+        assert shared | own == dict(table.flat(study.parsed().model_dump(mode="json")))
+
+
 def test_an_unknown_study_is_refused():
     with pytest.raises(UserError, match="no study nothing; there are bbc-64"):
         program._chosen("nothing")
