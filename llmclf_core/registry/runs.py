@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -137,6 +137,9 @@ def close_parent(
 ) -> bool:
     """End the parent run of a pipeline execution. May be repeated.
 
+    A pipeline that did not finish takes its nested runs along: a step that was killed could not
+    say so itself.
+
     Args:
         status: ``FINISHED``, ``FAILED`` or ``KILLED``.
         metrics: final figures to log to it.
@@ -146,11 +149,21 @@ def close_parent(
         False, with a warning in the log, when MLflow could not be used. The pipeline's own outcome
         must not hang on that.
     """
+    which = execution or pipeline_run()
     values = {name: float(value) for name, value in (metrics or {}).items()}
-    return _tell_parent(
+    told = _tell_parent(
         [{"op": op.METRICS, "values": values, "step": None}, {"op": op.END, "status": status}],
-        execution or pipeline_run(),
+        which,
     )
+    if told and which and status != "FINISHED":
+        return _at_store(lambda client, experiment: _end_nested(client, experiment, which, status))
+    return told
+
+
+def _end_nested(client: MlflowClient, experiment: str, execution: str, status: str) -> None:
+    for run in tagged_runs(client, experiment, EXECUTION_TAG, execution):
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, status)
 
 
 def describe_parent(
@@ -192,16 +205,24 @@ def parent_tags() -> dict[str, str]:
 
 
 def _tell_parent(entries: list[Entry], which: str | None) -> bool:
-    uri = tracking_uri()
-    if uri is None or which is None:
+    if tracking_uri() is None or which is None:
         log.info("there is no parent run: %s or %s is not set", TRACKING_URI, PIPELINE_RUN)
         return False
     entries = [entry | {"time": now_ms()} for entry in entries]
+
+    def tell(client: MlflowClient, experiment: str) -> None:
+        Delivery(client, lambda: _parent_run(client, experiment, which, None)).send(entries)
+
+    return _at_store(tell)
+
+
+def _at_store(act: Callable[[MlflowClient, str], None]) -> bool:
+    """Do it with a client and the experiment's id; False where MLflow cannot be used."""
+    uri = tracking_uri() or ""
     try:
         with http_limits(timeout=10, retries=1):
             client = connect(uri)
-            experiment = experiment_id(client, experiment_name())
-            Delivery(client, lambda: _parent_run(client, experiment, which, None)).send(entries)
+            act(client, experiment_id(client, experiment_name()))
     except Exception as error:
         log.warning("MLflow at %s cannot be used (%s)", redact(uri), short_reason(error))
         return False

@@ -118,6 +118,24 @@ def test_a_run_that_gives_way_is_not_believed_in(store, monkeypatch):
     assert (again.info.run_id, created) == (found.info.run_id, False)
 
 
+@pytest.mark.parametrize(
+    ("parent", "nested"), [("KILLED", "KILLED"), ("FAILED", "FAILED"), ("FINISHED", "RUNNING")]
+)
+def test_nested_runs_end_with_a_pipeline_that_did_not_finish(
+    store, tmp_path, monkeypatch, parent, nested
+):
+    monkeypatch.setenv("LLMCLF_PIPELINE_RUN", "exec-1")
+    with Tracker.open(tmp_path / "done", run_key="done", name="done"):
+        pass
+    killed = Tracker.open(tmp_path / "killed", run_key="killed", name="killed")
+    killed.flush()  # and never closed: its process was killed
+    assert close_parent(parent)
+    assert run_of(store, "killed").info.status == nested
+    assert run_of(store, "done").info.status == "FINISHED"
+    killed.close("FINISHED")  # it lives after all: its own word counts
+    assert run_of(store, "killed").info.status == "FINISHED"
+
+
 def test_nothing_to_close_without_an_execution(store):
     assert not close_parent("FINISHED")
 
