@@ -9,6 +9,9 @@ WORKERS ?= 2
 DEMO_ARGS ?=
 # Of the image: cpu or cuda.
 VARIANT ?= cpu
+# Packages are installed without bytecode (most files are never imported), so Python must keep what
+# it compiles: a step is a new process, and would spend two thirds of its start on compiling anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets demo test lint format compile docs image clean

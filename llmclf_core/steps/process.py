@@ -55,6 +55,8 @@ def step(name: str) -> Iterator[None]:
         SystemExit: in place of a ``UserError``.
     """
     set_up_logging()
+    # Nothing here is compiled, but bitsandbytes would load PyTorch's compiler: two seconds.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     logging.getLogger(__name__).info("%s: begins", name)
     with exit_on_user_error():
         try:
