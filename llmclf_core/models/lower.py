@@ -59,6 +59,8 @@ class LowerLayers:
     def back(self) -> Iterator[None]:
         """Inside :meth:`left_out`: passes compute them for once."""
         without = list(self._layers[: self.count])
+        for layer in self._own:  # while they were away, the model's mode may have changed
+            layer.train(self._gate.training)
         self._put(self._own)
         try:
             yield

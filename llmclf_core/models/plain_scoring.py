@@ -41,10 +41,11 @@ def answer_losses(model: Any, contexts: Sequences, answers: Sequences, pad_id: i
     logits = model(
         input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places
     ).logits
+    # By rows of the vocabulary: across them torch adds up one after the other, and loses digits.
     losses = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), wanted, reduction="none"
+        logits.float().flatten(0, 1), wanted.flatten(), reduction="none"
     )
-    return losses * real
+    return losses.view_as(wanted) * real
 
 
 class PlainScorer:

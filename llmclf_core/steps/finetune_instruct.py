@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ from llmclf_core.evaluation.calibrate import fit_calibration
 from llmclf_core.models.causal import load_causal
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.plain_scoring import answer_losses
+from llmclf_core.models.shared_prefix import SharedPrefix, shared_prefix
 from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
-from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
+from llmclf_core.steps.frozen import Frozen, Pass, SharedPass, frozen_layers
 from llmclf_core.steps.neural import NeuralJob
 from llmclf_core.tokens.batching import Rows
 from llmclf_core.tokens.instruct import InstructEncoder, render
@@ -84,6 +86,7 @@ def _check_settings(training: TrainingConfig) -> None:
 class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
     approach: ClassVar[str] = InstructClassifier.approach
     prompted: ClassVar[bool] = True
+    shared: SharedPrefix | None = None
 
     def __init__(
         self,
@@ -126,20 +129,28 @@ class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         return add_adapter(model, self.lora, self.base.source)
 
-    def shortcut(self, model: PeftModel) -> AbstractContextManager[Frozen]:
-        answers = self.encoder.answers
-        texts = [
-            [*self.encoder.context(row["input_ids"]), *answers.write(row["labels"])]
-            for row in self.train_rows
-        ]
+    @contextmanager
+    def shortcut(self, model: PeftModel) -> Iterator[Frozen]:
+        with shared_prefix(model, self.encoder.prefix) as self.shared:
+            rows = zip(*self._read(self.train_rows[:]), strict=True)
+            texts = {TRAIN: [[*context, *answer] for context, answer in rows]}
+            key = [*self.frozen_key(), () if self.shared is None else self.shared.ids]
+            with frozen_layers(self._way(model), self.training, key, texts) as frozen:
+                yield frozen
+
+    def _way(self, model: PeftModel) -> Pass:
         decoder = model.get_base_model().base_model
 
-        def run(ids: Tensor, mask: Tensor) -> Tensor:
-            output = decoder(input_ids=ids, attention_mask=mask, use_cache=False)
-            return output.last_hidden_state  # type: ignore[no-any-return]
+        def run(**inputs: Any) -> Tensor:
+            return decoder(**inputs).last_hidden_state  # type: ignore[no-any-return]
 
-        way = Pass(model, run, self.encoder.pad_id)
-        return frozen_layers(way, self.training, self.frozen_key(), {TRAIN: texts})
+        def run_whole(ids: Tensor, mask: Tensor) -> Tensor:
+            return run(input_ids=ids, attention_mask=mask, use_cache=False)
+
+        pad_id = self.encoder.pad_id
+        if self.shared is None:
+            return Pass(model, run_whole, pad_id)
+        return SharedPass(model, run, pad_id, self.shared)
 
     def task(self, model: PeftModel) -> Task:
         weights = np.ones(len(self.labels), dtype=np.float32)
@@ -160,17 +171,21 @@ class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
     def _loss(self, module: nn.Module, rows: Rows, weights: list[float]) -> Tensor:
         """Sum of the rows' losses, each answer token's times its label's weight."""
         batch = self.train_rows[rows]
-        answers = self.encoder.answers
+        contexts, written = self._read(batch)
         with self.frozen.given(TRAIN, rows):
-            losses = answer_losses(
-                module,
-                [self.encoder.context(ids) for ids in batch["input_ids"]],
-                [answers.write(labels) for labels in batch["labels"]],
-                self.encoder.pad_id,
-            )
-        weighed = [answers.weigh(labels, weights) for labels in batch["labels"]]
+            if self.shared is None:
+                losses = answer_losses(module, contexts, written, self.encoder.pad_id)
+            else:
+                losses = self.shared.answer_losses(module, contexts, written)
+        weighed = [self.encoder.answers.weigh(labels, weights) for labels in batch["labels"]]
         padded = [row + [0.0] * (losses.shape[1] - len(row)) for row in weighed]
         return (losses * torch.tensor(padded, device=device())).sum()
+
+    def _read(self, batch: dict[str, Any]) -> tuple[list[list[int]], list[list[int]]]:
+        """Contexts, without the prefix if it is shared, and answers."""
+        before = self.encoder.prefix if self.shared is None else ()
+        contexts = [[*before, *ids, *self.encoder.suffix] for ids in batch["input_ids"]]
+        return contexts, [self.encoder.answers.write(labels) for labels in batch["labels"]]
 
     def _lengths(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Tokens of each training row, prompt and answer included, (n,)."""

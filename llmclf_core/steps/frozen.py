@@ -19,6 +19,7 @@ from torch import Tensor
 from llmclf_core.config import TrainingConfig
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.models.lower import LowerLayers, lower_layers
+from llmclf_core.models.shared_prefix import SharedPrefix
 from llmclf_core.paths import cache_dir, fingerprint
 from llmclf_core.processes import device, process_state, wait_for_everyone
 from llmclf_core.steps.state import drop_old
@@ -41,12 +42,15 @@ class Frozen:
 
     Attributes:
         lower: the layers that are left out; None when every pass computes them.
-        states: by split, what these layers give.
+        states: by split, what these layers give for each row; its own tokens, if rows share a
+            prefix.
+        prefix: what they give for the prefix, (tokens, hidden); None when rows share none.
         seconds: that other trainings spent on it.
     """
 
     lower: LowerLayers | None = None
     states: Mapping[str, States] = field(default_factory=dict)
+    prefix: Tensor | None = None
     seconds: float = 0.0
 
     def left_out(self) -> AbstractContextManager[None]:
@@ -58,10 +62,17 @@ class Frozen:
         return contextlib.nullcontext() if self.lower is None else self.lower.back()
 
     def given(self, split: str, rows: Rows) -> AbstractContextManager[None]:
-        """Inside, a pass over these rows, padded on the right, begins above the frozen layers."""
+        """Inside, a pass over these rows begins above the frozen layers.
+
+        It is padded on the right, or, if rows share a prefix, one sequence.
+        """
         if self.lower is None:
             return contextlib.nullcontext()
-        return self.lower.giving(self.states[split].batch(rows).to(device()))
+        states = self.states[split]
+        if self.prefix is None:
+            return self.lower.giving(states.batch(rows).to(device()))
+        own = torch.cat(states.texts(rows)).to(device())
+        return self.lower.giving(torch.cat([self.prefix, own]).unsqueeze(0))
 
 
 @dataclass(frozen=True)
@@ -70,17 +81,50 @@ class Pass:
 
     Attributes:
         model: what transformers or peft made, with its adapter.
-        run: ids and mask, (batch, length), padded on the right, to the last hidden states.
+        run: the arguments of a pass to the last hidden states: ids and mask, (batch, length),
+            padded on the right.
         pad_id: fills batches.
     """
 
     model: Any
-    run: Callable[[Tensor, Tensor], Tensor]
+    run: Callable[..., Tensor]
     pad_id: int
 
     def over(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Last hidden states of some texts."""
+        """Last hidden states of some texts, (texts, longest, hidden)."""
+        return self.by_text(self.states(texts), texts)
+
+    def states(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Last hidden states as the model gives them."""
         return self.run(*pad(texts, self.pad_id, device()))
+
+    def by_text(self, states: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Hidden states of a pass over some texts, from any layer, text by text."""
+        return states
+
+    def prefix_of(self, states: Tensor) -> Tensor | None:
+        """Those of a prefix that all texts share."""
+        return None
+
+
+@dataclass(frozen=True)
+class SharedPass(Pass):
+    """A pass over texts behind one prefix, by the keyword arguments that it makes.
+
+    Attributes:
+        prefix: what all texts share; they are given without it.
+    """
+
+    prefix: SharedPrefix
+
+    def states(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        return self.run(**self.prefix.inputs(texts))
+
+    def by_text(self, states: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
+        return self.prefix.layout(texts).rows_of(states[0])
+
+    def prefix_of(self, states: Tensor) -> Tensor | None:
+        return states[0, : len(self.prefix.ids)].clone()
 
 
 @contextmanager
@@ -121,7 +165,7 @@ def _prepare(path: Pass, key: Sequence[Any], texts: Texts, share: int) -> Frozen
     training = path.model.training
     path.model.eval()
     try:
-        example = _below(path, lower, [[path.pad_id]])
+        example = lower.output(lambda: path.states([[path.pad_id]]))
         _check_room(texts, example, share)
         stores = {
             split: _store(rows, [*key, lower.count], example) for split, rows in texts.items()
@@ -131,7 +175,7 @@ def _prepare(path: Pass, key: Sequence[Any], texts: Texts, share: int) -> Frozen
         for split, rows in texts.items():
             _fill(path, lower, stores[split], rows)
         wait_for_everyone()
-        frozen = Frozen(lower, stores, before)
+        frozen = Frozen(lower, stores, path.prefix_of(example), before)
         _check(path, frozen, texts)
     finally:
         path.model.train(training)
@@ -139,7 +183,7 @@ def _prepare(path: Pass, key: Sequence[Any], texts: Texts, share: int) -> Frozen
 
 
 def _below(path: Pass, lower: LowerLayers, texts: Sequence[Sequence[int]]) -> Tensor:
-    return lower.output(lambda: path.over(texts))
+    return path.by_text(lower.output(lambda: path.states(texts)), texts)
 
 
 def _check_room(texts: Texts, example: Tensor, share: int) -> None:

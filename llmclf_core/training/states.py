@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from llmclf_core.errors import explain_os_errors
 from llmclf_core.progress import Ticker
@@ -86,15 +87,18 @@ class States:
 
     def batch(self, rows: Rows) -> Tensor:
         """Hidden states of some texts, (rows, longest, width), zero behind a text's end."""
-        longest = int(self._lengths[rows].max())
-        states = torch.zeros(len(rows), longest, self._width, dtype=self._dtype)
+        return pad_sequence(self.texts(rows), batch_first=True)
+
+    def texts(self, rows: Rows) -> list[Tensor]:
+        """Hidden states of some texts, each (tokens, width)."""
         # Mapped for this batch only: what stays mapped counts as this process's memory.
         tables = {number: self._table(number) for number in {self._place[int(r)][0] for r in rows}}
-        for i, row in enumerate(rows):
-            number, batch, place = self._place[int(row)]
-            content = tables[number].column("states").chunk(batch)[place].as_buffer()
-            states[i, : int(self._lengths[row])] = self._tensor(content)
-        return states
+        places = [self._place[int(row)] for row in rows]
+        columns = [tables[number].column("states").chunk(batch) for number, batch, _ in places]
+        return [
+            self._tensor(column[place].as_buffer())
+            for column, (_, _, place) in zip(columns, places, strict=True)
+        ]
 
     def _tensor(self, content: pa.Buffer) -> Tensor:
         # Copied: torch takes no memory that must not be written.

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
@@ -173,17 +175,50 @@ def test_head_from_frozen_embeddings(head_tokens, tiny_base):
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
 
 
+def instruct_jobs(corpus, base, path):
+    """One that computes every layer, and one that reads what the frozen ones give."""
+    base = BaseModelConfig(source=str(base), dtype="float32")
+    settings = InstructConfig(prompt="{labels}\n{text}")
+    tokenize(corpus, base, TokenizeConfig(max_length=200), path, settings)
+    return [
+        _InstructJob(path, base, TOP, settings, TrainingConfig(frozen_layers=how), 0)
+        for how in ("compute", "cache")
+    ]
+
+
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_instruct_losses_and_gradients(task, tmp_path, corpus_path, multi_corpus_path, tiny_base):
     corpus = corpus_path if task == "single" else multi_corpus_path
-    base = BaseModelConfig(source=str(tiny_base), dtype="float32")
-    settings = InstructConfig(prompt="{labels}\n{text}")
-    tokenize(corpus, base, TokenizeConfig(max_length=200), tmp_path / "tokens", settings)
-    jobs = [
-        _InstructJob(tmp_path / "tokens", base, TOP, settings, TrainingConfig(frozen_layers=how), 0)
-        for how in ("compute", "cache")
-    ]
+    jobs = instruct_jobs(corpus, tiny_base, tmp_path / "tokens")
     assert_same(*map(losses_and_gradients, jobs))
+    assert all(job.shared is not None for job in jobs)
+
+
+def test_instruct_that_reads_whole_rows(tmp_path, corpus_path, tiny_base, caplog):
+    caplog.set_level("INFO")
+    windowed = tmp_path / "windowed"
+    shutil.copytree(tiny_base, windowed)
+    config = AutoConfig.from_pretrained(tiny_base).to_dict()
+    config = {k: v for k, v in config.items() if k not in ("model_type", "architectures")}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(MistralConfig(**config | {"sliding_window": 8}))
+    model.save_pretrained(windowed)
+    jobs = instruct_jobs(corpus_path, windowed, tmp_path / "tokens")
+    assert_same(*map(losses_and_gradients, jobs))
+    assert all(job.shared is None for job in jobs)
+    assert "begins with the whole prompt" in caplog.text
+
+
+def test_a_shared_prompt_is_cached_once(tmp_path, corpus_path, tiny_base):
+    """The rows' own tokens are on disk, behind a prefix that all of them have."""
+    _, job = instruct_jobs(corpus_path, tiny_base, tmp_path / "tokens")
+    with job.shortcut(job.build()) as found:
+        prefix = len(job.encoder.prefix)
+        assert found.prefix.shape == (prefix, 64)
+        rows = np.arange(len(job.train_rows))
+        own = [len(states) for states in found.states[TRAIN].texts(rows)]
+    assert own == (job._lengths() - prefix).tolist()
+    assert prefix > 1
 
 
 def test_another_seed_reads_what_the_first_computed(head_tokens, tiny_base, tmp_path, monkeypatch):

@@ -109,6 +109,79 @@ def test_gradient_is_that_of_the_answer_tokens(tokens_path, tiny_base):
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
 
 
+SHARING = [
+    {},
+    {"class_weights": "balanced"},
+    {"gradient_checkpointing": True},
+    {"base": {"quantization": "nf4"}},
+    {"lora": {"top_layers": 2}, "frozen_layers": "compute"},
+    {"lora": {"top_layers": 2}, "frozen_layers": "cache"},
+    {"lora": {"top_layers": 2}, "frozen_layers": "cache", "gradient_checkpointing": True},
+]
+
+
+@pytest.mark.parametrize("options", SHARING, ids=str)
+def test_a_prompt_read_once_gives_the_same(tokens_path, tiny_base, options):
+    """Two batches of an accumulated gradient, and the validation in between."""
+    options = options | {"lora": {"dropout": 0.0} | options.get("lora", {})}
+    made, model, task = job(tokens_path, tiny_base, **options)
+    assert made.shared is None
+    expected = accumulated(model, task)
+    with made.shortcut(model) as made.frozen:
+        assert made.shared.ids == tuple(made.encoder.prefix)
+        assert (made.frozen.lower is not None) == (options.get("frozen_layers") == "cache")
+        found = accumulated(model, task)
+    assert found[0] == pytest.approx(expected[0], rel=1e-4)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    for name, gradient in expected[2].items():
+        scale = gradient.abs().max()
+        assert scale > 0, name
+        assert (found[2][name] - gradient).abs().max() <= 1e-4 * scale, name
+
+
+def accumulated(model, task):
+    """Losses, logits of the validation rows and gradients."""
+    model.train()
+    model.zero_grad()
+    losses = []
+    for rows in (ROWS, np.array([20, 55])):
+        loss = task.loss(model, rows)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        model.eval()
+        _, logits = task.validate()
+        model.train()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+    return losses, logits, gradients
+
+
+def test_a_training_reads_the_prompt_once_a_batch(tokens_path, tiny_base, tmp_path, monkeypatch):
+    read = []
+    plain = _InstructJob._loss
+
+    def watched(self, module, rows, weights):
+        layer = self.task_model.get_base_model().model.layers[0]
+        hook = layer.register_forward_hook(lambda m, args, out: read.append(args[0].shape[:2]))
+        loss = plain(self, module, rows, weights)
+        hook.remove()
+        prefix = len(self.encoder.prefix)
+        assert read[-1] == (1, self._lengths()[rows].sum() - (len(rows) - 1) * prefix)
+        return loss
+
+    monkeypatch.setattr(_InstructJob, "_loss", watched)
+    monkeypatch.setattr(_InstructJob, "task", remembering(_InstructJob.task))
+    train(tokens_path, tiny_base, tmp_path / "c")
+    assert len(read) == 72 / 12
+
+
+def remembering(task):
+    def remembered(self, model):
+        self.task_model = model
+        return task(self, model)
+
+    return remembered
+
+
 def test_only_answer_tokens_are_predicted(tiny_base, tokens_path):
     """Logits that a gradient reaches: one a token of an answer, none at prompt or padding."""
     _, model, _ = job(tokens_path, tiny_base)
@@ -164,11 +237,11 @@ class Killed(BaseException):
     """Stands for kill -9 inside one process: nothing after it runs."""
 
 
-@pytest.mark.parametrize("step", [0, 3, 6, 9])
+@pytest.mark.parametrize(("step", "lora"), [(0, {}), (3, {}), (6, {}), (9, {"top_layers": 2})])
 def test_resumed_training_ends_with_the_same_weights(
-    tokens_path, tiny_base, tmp_path, monkeypatch, step
+    tokens_path, tiny_base, tmp_path, monkeypatch, step, lora
 ):
-    options = {"epochs": 2, "checkpoint_seconds": 0, "patience": 0}
+    options = {"epochs": 2, "checkpoint_seconds": 0, "patience": 0, "lora": lora}
     train(tokens_path, tiny_base, tmp_path / "whole", **options)
     shutil.rmtree(cache_dir() / "training")
     plain = loop.Loop._step

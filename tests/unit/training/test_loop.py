@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from llmclf_core.config import (
     BaseModelConfig,
     HeadConfig,
+    InstructConfig,
     LoraConfig,
     TokenizeConfig,
     TrainingConfig,
@@ -58,9 +59,9 @@ def forget_finished_trainings():
 
 
 def weights(path):
-    return load_file(path / "adapter" / "adapter_model.safetensors") | load_file(
-        path / "head.safetensors"
-    )
+    found = load_file(path / "adapter" / "adapter_model.safetensors")
+    head = path / "head.safetensors"
+    return found | load_file(head) if head.exists() else found
 
 
 def assert_equal_weights(a, b):
@@ -329,8 +330,13 @@ def launch(processes, arguments, cache):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_two_processes_train_as_one_does(tokens_path, tiny_base, tmp_path):
+@pytest.mark.parametrize("approach", ["head", "instruct"])
+def test_two_processes_train_as_one_does(approach, corpus_path, tiny_base, tmp_path):
     """Two processes of batch 4 see the same eight rows a step as one with two batches of 4."""
-    launch(1, [tokens_path, tiny_base, tmp_path / "one", 2], tmp_path / "cache1")
-    launch(2, [tokens_path, tiny_base, tmp_path / "two", 1], tmp_path / "cache2")
+    base = BaseModelConfig(source=str(tiny_base))
+    prompt = InstructConfig(prompt="{labels}\n{text}") if approach == "instruct" else None
+    tokens = tmp_path / "tokens"
+    tokenize(corpus_path, base, TokenizeConfig(max_length=200), tokens, prompt)
+    launch(1, [approach, tokens, tiny_base, tmp_path / "one", 2], tmp_path / "cache1")
+    launch(2, [approach, tokens, tiny_base, tmp_path / "two", 1], tmp_path / "cache2")
     assert_near_weights(tmp_path / "one", tmp_path / "two")
