@@ -149,7 +149,8 @@ class SharedPrefix:
         logits = model(**self.inputs(rows), logits_to_keep=keep).logits[0]
         wanted = torch.tensor(list(chain(*answers)), device=device())
         losses = cross_entropy(logits.float(), wanted, reduction="none")
-        return pad_sequence(losses.split([len(a) for a in answers]), batch_first=True)
+        by_row = torch.split(losses, [len(a) for a in answers])
+        return pad_sequence(list(by_row), batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Layout:
 
     def rows_of(self, states: Tensor) -> Tensor:
         """(…, length, width) to the rows alone, (n, …, longest, width), zero behind their ends."""
-        parts = states[..., self.prefix :, :].split(self.rows, dim=-2)
+        parts = torch.split(states[..., self.prefix :, :], list(self.rows), dim=-2)
         longest = max(self.rows)
         return torch.stack([pad(part, (0, 0, 0, longest - part.shape[-2])) for part in parts])
 
@@ -200,13 +201,18 @@ def _attention(
         (1, length, heads, width), and no weights.
     """
     if layout is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return _sdpa(module, query, key, value, attention_mask, **kwargs), None
     shared = [states[:, :, : layout.prefix] for states in (query, key, value)]
     own = [layout.rows_of(states[0]) for states in (query, key, value)]
     keys, values = (
         torch.cat([before.expand(len(rows), -1, -1, -1), rows], 2)
         for before, rows in zip(shared[1:], own[1:], strict=True)
     )
-    prefix, _ = sdpa_attention_forward(module, *shared, None, **kwargs)
-    rows, _ = sdpa_attention_forward(module, own[0], keys, values, attention_mask, **kwargs)
+    prefix = _sdpa(module, *shared, None, **kwargs)
+    rows = _sdpa(module, own[0], keys, values, attention_mask, **kwargs)
     return layout.sequence(prefix, rows), None
+
+
+def _sdpa(module: Any, *arguments: Tensor | None, **kwargs: Any) -> Tensor:
+    output: Tensor = sdpa_attention_forward(module, *arguments, **kwargs)[0]
+    return output
