@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,16 @@ def save_adapter(model: PeftModel, path: Path) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
     model.save_pretrained(str(path), safe_serialization=True, save_embedding_layers=False)
     (path / "README.md").unlink(missing_ok=True)  # an empty model card
+    _sort_names(path / "adapter_config.json")
+
+
+def _sort_names(file: Path) -> None:
+    """PEFT keeps names in sets, whose order is another in every process."""
+    config = json.loads(file.read_text("utf-8"))
+    for name in ("target_modules", "exclude_modules"):
+        if isinstance(config[name], list):
+            config[name].sort()
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def load_adapter(backbone: Any, path: Path) -> PeftModel:

@@ -133,6 +133,15 @@ def test_loaded_adapter_gives_the_same(backbone, saved):
     assert not loaded.training
 
 
+def test_names_are_saved_in_order(backbone, tmp_path):
+    """As sets they have another order in every process, and the same adapter other bytes."""
+    model = add_adapter(backbone(), LoraConfig(), "base", [f"module_{i}" for i in range(9)])
+    save_adapter(model, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert config["exclude_modules"] == [f"module_{i}" for i in range(9)]
+
+
 def test_saved_adapter_is_small_and_names_its_base(saved):
     path, _ = saved
     assert sorted(f.name for f in path.iterdir()) == [
