@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def save_checkpoint(
     tensors |= {f"best.{name}": p for name, p in best.parameters.items()}
     tensors["best_logits"] = best.validation_logits
     optimizer_tensors, scalars = _flatten(optimizer.state_dict()["state"])
-    tensors |= optimizer_tensors
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -144,21 +144,29 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _flatten(state: Mapping[Any, Any], under: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and other values of nested dicts (8-bit optimisers nest theirs), by joined keys."""
     tensors: dict[str, Tensor] = {}
-    scalars: dict[str, float] = {}
-    for index, values in state.items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous().clone()
-            else:
-                scalars[f"{index}.{name}"] = value
+    scalars: dict[str, Any] = {}
+    for key, value in state.items():
+        name = f"{under}{key}"
+        if isinstance(value, Mapping):
+            inner_tensors, inner_scalars = _flatten(value, f"{name}.")
+            tensors |= inner_tensors
+            scalars |= inner_scalars
+        elif isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().contiguous().clone()
+        else:
+            scalars[name] = value
     return tensors, scalars
 
 
-def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, float]) -> dict[int, dict[str, Any]]:
+def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {}
     for key, value in {**tensors, **scalars}.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        index, *path, name = key.split(".")
+        inner = state.setdefault(int(index), {})
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = value
     return state

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from llmclf_core.config import TrainingConfig
-from llmclf_core.errors import UserError
 from llmclf_core.training.checkpoint import trainable
 
 
@@ -24,9 +23,6 @@ def make_optimizer(
 
     Returns:
         An optimiser whose groups carry their ``peak`` rate for the schedule.
-
-    Raises:
-        UserError: for ``adamw_8bit`` without a GPU.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in trainable(model).items():
@@ -45,8 +41,6 @@ def make_optimizer(
 def _class(config: TrainingConfig) -> Any:
     if config.optimizer == "adamw":
         return torch.optim.AdamW
-    if not torch.cuda.is_available():
-        raise UserError("training.optimizer: adamw_8bit needs a GPU; use adamw here")
     import bitsandbytes
 
     return bitsandbytes.optim.AdamW8bit
