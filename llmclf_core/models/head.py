@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmclf_core.config import HeadConfig
+from llmclf_core.models.padding import causal, needed_mask
 
 
 def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -86,17 +87,17 @@ class HeadModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self._causal = causal(backbone)
 
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Last hidden states, (batch, length, hidden); padding on either side."""
-        # Positions count real tokens, so that left padding does not shift a text.
-        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        output = self.backbone(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            use_cache=False,
-        )
+        inputs = {"input_ids": input_ids, "use_cache": False}
+        mask = needed_mask(self._causal, attention_mask)
+        if mask is not None:
+            # Positions count real tokens, so that left padding does not shift a text.
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            inputs |= {"attention_mask": mask, "position_ids": positions}
+        output = self.backbone(**inputs)
         return output.last_hidden_state  # type: ignore[no-any-return]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmclf_core.models.padding import causal, needed_mask
 from llmclf_core.processes import device
 from llmclf_core.tokens.batching import pad
 
@@ -38,6 +39,7 @@ def answer_losses(model: Any, contexts: Sequences, answers: Sequences, pad_id: i
     first = torch.tensor([len(context) - 1 for context in contexts], device=ids.device)
     places = first.unsqueeze(1) + torch.arange(wanted.shape[1], device=ids.device)
     places = places.clamp(max=ids.shape[1] - 1)  # behind a short answer's end
+    mask = needed_mask(causal(model), mask)
     logits = model(
         input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places
     ).logits
