@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need of a fresh Debian 12: a browser for the reports, PostgreSQL's programs for the
-# tracking server, a container engine, and the means to make its base image. S3, the MLflow server
-# and Docker Compose come with `pip install .[dev]`, for which `.ci/system.sh setup` gets the means.
+# tracking server, a container engine, the means to make its base image, and those of PyTorch's
+# compiler. S3, the MLflow server and Docker Compose come with `pip install .[dev]`, for which
+# `.ci/system.sh setup` gets the means.
 set -euo pipefail
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -18,6 +19,9 @@ else
     unless chromedriver chromium-driver
     unless dockerd docker.io containerd iptables
     unless mmdebstrap mmdebstrap
+    unless g++ g++
+    "${PYTHON:-python3}" -c "import sysconfig; open(sysconfig.get_path('include') + '/Python.h')" \
+        2>/dev/null || packages+=(python3-dev)
     compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresql)
 fi
 [ ${#packages[@]} -gt 0 ] || exit 0

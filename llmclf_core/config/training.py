@@ -38,6 +38,10 @@ class TrainingConfig(Section):
     """``balanced``: weights inversely proportional to label frequency in the training rows."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Run the layers by PyTorch's compiler: it takes a minute or so in the first steps, and saves
+    time in the others, on a GPU above all. Needs a C++ compiler where the training runs. The
+    trained weights are the same to rounding."""
     frozen_layers: Literal["auto", "cache", "compute"] = "auto"
     """Layers below the lowest adapter (``lora.top_layers``) give the same in every epoch.
     ``cache``: compute them once for each row and keep the result on disk, for other seeds, too;

@@ -17,6 +17,7 @@ from llmclf_core.config import BaseModelConfig, TrainingConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve, resolve_dtype
+from llmclf_core.models.compiled import compiled_layers
 from llmclf_core.steps.frozen import Frozen
 from llmclf_core.steps.job import Job
 from llmclf_core.training.checkpoint import trainable
@@ -27,6 +28,9 @@ M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=Classifier)
 
 CHECKPOINT = "checkpoint"
+
+_NOT_DECIDING = {"checkpoint_seconds", "compile", "frozen_layers"}
+"""Settings of the loop that the result does not depend on."""
 
 
 class NeuralJob(Job[C], Generic[M, C]):
@@ -78,7 +82,7 @@ class NeuralJob(Job[C], Generic[M, C]):
             "approach": self.approach,
             "seed": seed,
             "base": self.base_config.model_dump(),
-            "training": training.model_dump(exclude={"checkpoint_seconds", "frozen_layers"}),
+            "training": training.model_dump(exclude=_NOT_DECIDING),
             "tokenize": self.tokens.recipe,
         } | own_settings
         super().__init__(
@@ -132,7 +136,8 @@ class NeuralJob(Job[C], Generic[M, C]):
             # A training is charged for what another one has computed for it.
             spent = time.monotonic() - begun + self.frozen.seconds
             loop = Loop(task, self.training, self.seed, checkpoint, log_metrics, spent)
-            progress, logits = loop.run()
+            with compiled_layers(model) if self.training.compile else nullcontext():
+                progress, logits = loop.run()
         classifier = self.classifier(model, logits)
         parameters = sum(p.numel() for p in trainable(model).values())
         classifier.cost = cost_of(parameters, progress.seconds, progress.peak, progress.tokens)
