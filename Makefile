@@ -14,7 +14,7 @@ VARIANT ?= cpu
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets demo test lint format compile docs image clean
+.PHONY: help setup assets demo test bench bench-full lint format compile docs image clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,13 @@ demo: assets ## Compare five approaches on BBC news and register the best
 
 test: assets ## Run all tests, with coverage of the core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+
+bench: assets ## Measure speed beside the reference recipe, in small (minutes; no true figures)
+	$(BIN)/python -m benchmarks.fast run --short --results build/bench
+
+bench-full: assets ## The same in full (hours; resumable), then the table in benchmarks/README.md
+	$(BIN)/python -m benchmarks.fast run
+	$(BIN)/python -m benchmarks.fast table
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .

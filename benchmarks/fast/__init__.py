@@ -1,0 +1,1 @@
+"""Speed and memory beside the reference recipe, taken side by side in one run."""

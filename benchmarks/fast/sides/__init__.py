@@ -1,0 +1,1 @@
+"""What each side does in its process, told to the clock step by step."""

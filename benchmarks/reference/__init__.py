@@ -1,0 +1,1 @@
+"""What a reader of the paper would run today, by the libraries' public interfaces alone."""
