@@ -74,11 +74,17 @@ def _document(results: list[dict[str, Any]]) -> dict[str, Any]:
     made = made_on()
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "command": " ".join(["python -m benchmarks.large", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.large", *_without_output(sys.argv[1:])]),
         "card": card,
         "made_on": made | {"versions": made["versions"] | versions(["bitsandbytes"])},
         "results": results,
     }
+
+
+def _without_output(arguments: list[str]) -> list[str]:
+    """Where the result was written says nothing about it."""
+    at = arguments.index("--output") if "--output" in arguments else len(arguments)
+    return arguments[:at] + arguments[at + 2 :]
 
 
 def _arguments() -> argparse.Namespace:

@@ -63,6 +63,21 @@ def test_ingest_figures():
     assert ingest["peak_rss_mb"] < ingest["target_peak_mb"]
 
 
+def test_figures_of_a_large_model():
+    table = (RESULTS.parent / "README.md").read_text("utf-8")
+    for found in result("large")["results"]:
+        cells = [
+            found["approach"],
+            str(found["length"]),
+            f"{found['tokens_per_second']:,.0f}",
+            f"{found['matmul_share']:.0%}",
+            f"{found['peak_memory_gb']:.1f} GB",
+        ]
+        assert any(all(f"| {c} |" in line for c in cells) for line in table.splitlines()), cells
+        if (found["approach"], found["length"]) == ("head", 1024):
+            assert f"{found['tokens_per_second']:,.0f}" in README
+
+
 def test_every_link_to_a_file_leads_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
