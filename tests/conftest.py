@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import datasets
 import numpy as np
 import pytest
+import sqlalchemy
 import torch
 
 # Fixtures of a wider scope than a test must not touch the user's cache either.
@@ -89,6 +93,31 @@ def own_cache(tmp_path_factory, monkeypatch):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "LLMCLF_PIPELINE_RUN"):
         monkeypatch.delenv(name, raising=False)
     return cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_stores(tmp_path_factory):
+    """MLflow makes its tables once: that takes seconds, and many tests have a store of their own.
+
+    Commands that are processes make theirs as they always do.
+    """
+    from mlflow.store.db import utils
+
+    make, template = utils._initialize_tables, tmp_path_factory.mktemp("tables") / "mlflow.db"
+
+    def copy(engine):
+        if engine.dialect.name != "sqlite" or not engine.url.database:
+            return make(engine)
+        if not template.exists():
+            make(sqlalchemy.create_engine(f"sqlite:///{template}"))
+        with (
+            contextlib.closing(sqlite3.connect(template)) as source,
+            contextlib.closing(sqlite3.connect(engine.url.database)) as target,
+        ):
+            source.backup(target)
+
+    with mock.patch.object(utils, "_initialize_tables", copy):
+        yield
 
 
 def sentence(label: str, random: np.random.Generator, words: int = 14) -> str:

@@ -76,10 +76,17 @@ class Server:
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.directory}/server.db"]
         command += ["--artifacts-destination", str(self.directory / "artifacts")]
-        log = (self.directory / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, cwd=self.directory
-        )
+        # As our own servers have it (infra/compose.yaml): they run no jobs.
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.directory,
+                env=environment,
+            )
         wait_for(f"{self.uri}/health", self.process)
 
     def kill(self):

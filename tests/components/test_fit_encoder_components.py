@@ -1,4 +1,4 @@
-"""The components of TF-IDF, probe and encoder, in KFP's local runner."""
+"""The components that train, in KFP's local runner: those of encoder, probe and instruct afresh."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,14 @@ from kfp import dsl, local
 from kfp.dsl import Model
 
 from components.finetune_encoder.component import finetune_encoder
+from components.finetune_instruct.component import finetune_instruct
 from components.fit_probe.component import fit_probe
 from components.fit_tfidf.component import fit_tfidf
 from components.ingest.component import ingest
 from components.tokenize.component import tokenize
 from llmclf_core.approaches import load_classifier
 from tests.conftest import make_corpus
+from tests.forks import forked_steps
 
 
 class Outputs(NamedTuple):
@@ -23,12 +25,17 @@ class Outputs(NamedTuple):
     tfidf: Model
     probe: Model
     encoder: Model
+    instruct: Model
     broken: Model
 
 
-@dsl.pipeline(name="fits-and-encoder")
-def fits_and_encoder(
-    source: Dict[str, Any], base: Dict[str, Any], encoder: Dict[str, Any], tfidf: Dict[str, Any]
+@dsl.pipeline(name="every-training")
+def every_training(
+    source: Dict[str, Any],
+    base: Dict[str, Any],
+    encoder: Dict[str, Any],
+    instruct: Dict[str, Any],
+    tfidf: Dict[str, Any],
 ) -> Outputs:
     """Each component fed with what the one before wrote."""
     corpus = ingest(settings=source).outputs["corpus"]
@@ -36,10 +43,24 @@ def fits_and_encoder(
         corpus=corpus, approach="probe", base=base, settings={"max_length": 64}
     ).outputs["tokens"]
     own = tokenize(corpus=corpus, approach="encoder", own=encoder).outputs["tokens"]
+    prompted = tokenize(
+        corpus=corpus,
+        approach="instruct",
+        base=base,
+        settings={"max_length": 256},
+        own=instruct,
+    ).outputs["tokens"]
     return Outputs(
         tfidf=fit_tfidf(corpus=corpus, settings=tfidf).outputs["classifier"],
         probe=fit_probe(tokens=tokens, base=base, settings={"c": [1.0]}).outputs["classifier"],
         encoder=finetune_encoder(tokens=own, settings=encoder, seed=2).outputs["classifier"],
+        instruct=finetune_instruct(
+            tokens=prompted,
+            base=base,
+            lora={"rank": 4},
+            instruct=instruct,
+            training={"epochs": 1},
+        ).outputs["classifier"],
         broken=fit_tfidf(corpus=corpus, settings={"min_rows": 99_999}).outputs["classifier"],
     )
 
@@ -61,20 +82,24 @@ def outputs(tmp_path_factory, tiny_base, tiny_encoder):
         patch.setenv("LLMCLF_CACHE", str(root / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "out"))
-        yield fits_and_encoder(
-            source={"source": str(write_rows(root / "data.jsonl"))},
-            base={"source": str(tiny_base)},
-            encoder={
-                "base": {"source": str(tiny_encoder)},
-                "tokenize": {"max_length": 64},
-                "lora": {"rank": 2},
-                "training": {"epochs": 1},
-            },
-            tfidf={"max_ngram": 1},
-        ).outputs
+        # The others are run afresh in `test_components.py`.
+        with forked_steps(fresh={"finetune_encoder", "finetune_instruct", "fit_probe"}):
+            done = every_training(
+                source={"source": str(write_rows(root / "data.jsonl"))},
+                base={"source": str(tiny_base)},
+                encoder={
+                    "base": {"source": str(tiny_encoder)},
+                    "tokenize": {"max_length": 64},
+                    "lora": {"rank": 2},
+                    "training": {"epochs": 1},
+                },
+                instruct={"prompt": "{labels}\n{text}"},
+                tfidf={"max_ngram": 1},
+            )
+        yield done.outputs
 
 
-@pytest.mark.parametrize("approach", ["tfidf", "probe", "encoder"])
+@pytest.mark.parametrize("approach", ["tfidf", "probe", "encoder", "instruct"])
 def test_classifier(outputs, approach):
     classifier = load_classifier(Path(outputs[approach].path))
     assert outputs[approach].metadata["approach"] == classifier.approach == approach

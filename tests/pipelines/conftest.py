@@ -18,6 +18,7 @@ import yaml
 
 from pipelines.cli import main
 from tests.conftest import build_tiny_base, make_corpus
+from tests.forks import forked_steps
 
 
 class Done(NamedTuple):
@@ -53,7 +54,7 @@ class Task:
         return [sys.executable, "-m", "pipelines.cli", *arguments]
 
     def llmclf(self, *arguments: str, **environment: str) -> Done:
-        """The command in this process (its steps have their own): imports are paid for once."""
+        """The command in this process, its steps in forks: imports are paid for once."""
         out, err = io.StringIO(), io.StringIO()
         handlers = logging.getLogger().handlers[:]
         try:
@@ -61,6 +62,7 @@ class Task:
                 contextlib.chdir(self.root),
                 mock.patch.dict(os.environ, self.environment() | environment),
                 mock.patch.object(sys, "argv", ["llmclf", *arguments]),
+                forked_steps(),
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(err),
             ):

@@ -17,6 +17,7 @@ from llmclf_core.config import load_recipe
 from llmclf_core.registry.runs import REGISTERED_TAG
 from pipelines.compile import compile_to
 from pipelines.store import prepare_store
+from tests.forks import forked_steps
 from tests.pipelines.conftest import write_task
 
 EXPERIMENT = "tiny"
@@ -58,6 +59,7 @@ class Executed:
         )
         printed = io.StringIO()
         with (
+            forked_steps(),
             mock.patch.dict(os.environ, environment),
             contextlib.chdir(self.task.root),
             contextlib.redirect_stdout(printed),

@@ -11,26 +11,32 @@ import time
 import pytest
 from mlflow import MlflowClient
 
+from tests.forks import start_command
 from tests.pipelines.conftest import write_task
 
 KILLS = 10
 
 
 def start(task):
-    return subprocess.Popen(
-        task.command("run", "recipe.yaml"),
-        cwd=task.root,
-        env=task.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    """The command in a process group of its own.
+
+    As forks, it and its steps begin at once: a random moment is rarely one in which they import.
+    """
+    return start_command(task.root, task.environment(), "run", "recipe.yaml")
+
+
+def end(process):
+    """Its exit status."""
+    process.join()
+    return process.exitcode
 
 
 def kill(process):
+    """The command with its steps, if they still run."""
     with contextlib.suppress(ProcessLookupError):  # it had ended, and so had its steps
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()  # it may have had no group yet
+    process.join()
 
 
 def summary(task):
@@ -45,8 +51,9 @@ def test_killed_at_ten_random_moments(tmp_path):
     broken.recipe["base"] = whole.recipe["base"]
     for task in (whole, broken):
         task.write()
+    end(start_command(whole.root, whole.environment(), "--version"))  # the forks' origin is up now
     begun = time.monotonic()
-    assert start(whole).wait() == 0
+    assert end(start(whole)) == 0
     duration = time.monotonic() - begun
 
     seed = random.SystemRandom().randrange(2**32)
@@ -56,10 +63,9 @@ def test_killed_at_ten_random_moments(tmp_path):
         process = start(broken)
         # Kills reach the later steps because finished ones are reused. A run that gets to its end
         # before its moment is done, and the next one begins with everything reused.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(0.5, 0.6 * duration))
+        process.join(moments.uniform(0.5, 0.6 * duration))
         kill(process)
-    assert start(broken).wait() == 0
+    assert end(start(broken)) == 0
 
     expected, got = summary(whole), summary(broken)
     assert got["classifier"] == expected["classifier"], f"seed {seed}"
@@ -68,19 +74,31 @@ def test_killed_at_ten_random_moments(tmp_path):
     assert_tracked_once(broken)
 
 
+def start_fresh(task):
+    """The command as a user starts it."""
+    return subprocess.Popen(
+        task.command("run", "recipe.yaml"),
+        cwd=task.root,
+        env=task.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 @pytest.mark.timeout(1200)
 def test_only_the_command_is_killed_and_its_step_goes_on(tmp_path):
     """The step is an orphan then; the next run waits for it and uses what it has trained."""
     task = write_task(tmp_path)
     task.write()
-    process = start(task)
+    process = start_fresh(task)
     training = task.root / "cache" / "training"
     while not list(training.glob("*/tracking.jsonl")):
         assert process.poll() is None
         time.sleep(0.1)
     process.kill()
     process.wait()
-    assert start(task).wait() == 0
+    assert start_fresh(task).wait() == 0
     assert len(list(training.glob("*/"))) == 1
     assert_tracked_once(task)
 

@@ -16,6 +16,7 @@ from benchmarks.claims.study import Study, Variant
 from benchmarks.claims.table import write_table
 from llmclf_core.errors import UserError
 from tests.conftest import WORDS
+from tests.forks import forked_steps
 from tests.pipelines.conftest import write_task
 
 RECIPE = {"ingest": {"source": "x.csv"}, "base": {"source": "x"}}
@@ -128,7 +129,7 @@ def real_plan(root):
 def test_two_studies_and_their_table(tmp_path):
     task, studies = real_plan(tmp_path)
     state, output = State(tmp_path / "state", tmp_path / "kept"), tmp_path / "results"
-    with mock.patch.dict(os.environ, task.environment(), clear=True):
+    with forked_steps(), mock.patch.dict(os.environ, task.environment(), clear=True):
         assert run_all(studies, state, 1, program.execute) == []
         write_table(studies, state, output)
     data = json.loads((output / "claims.json").read_text())
