@@ -10,15 +10,31 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
 import yaml
+from kfp.dsl import pipeline_task
 
 from pipelines.cli import main
 from tests.conftest import build_tiny_base, make_corpus
 from tests.forks import forked_steps
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_stacks():
+    """KFP asks for its caller's name, and would get the source of every frame with it.
+
+    Among all the modules that tests load, Python looks for that for ten seconds a compilation.
+    """
+
+    def stack():
+        return [None, (None, None, None, sys._getframe(2).f_code.co_name)]
+
+    with mock.patch.object(pipeline_task, "inspect", SimpleNamespace(stack=stack)):
+        yield
 
 
 class Done(NamedTuple):
