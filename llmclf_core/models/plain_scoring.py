@@ -39,9 +39,9 @@ def answer_losses(model: Any, contexts: Sequences, answers: Sequences, pad_id: i
     first = torch.tensor([len(context) - 1 for context in contexts], device=ids.device)
     places = first.unsqueeze(1) + torch.arange(wanted.shape[1], device=ids.device)
     places = places.clamp(max=ids.shape[1] - 1)  # behind a short answer's end
-    mask = needed_mask(causal(model), mask)
+    seen = needed_mask(causal(model), mask)
     logits = model(
-        input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places
+        input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=places
     ).logits
     # By rows of the vocabulary: across them torch adds up one after the other, and loses digits.
     losses = torch.nn.functional.cross_entropy(
