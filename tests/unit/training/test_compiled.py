@@ -114,7 +114,7 @@ def test_losses_of_trainings_are_the_same(
     base = request.getfixturevalue("tiny_encoder") if make is encoder else tiny_base
     config = BaseModelConfig(source=str(base), dtype="float32")
     prompt = INSTRUCT if make is instruct else None
-    tokenize(corpus_path, config, TokenizeConfig(max_length=64), tmp_path / "tokens", prompt)
+    tokenize(corpus_path, config, TokenizeConfig(max_length=128), tmp_path / "tokens", prompt)
     job = make(tmp_path / "tokens", config)
     torch.manual_seed(0)
     model = job.build().eval()  # no dropout, of which each pass draws its own
