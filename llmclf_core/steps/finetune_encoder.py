@@ -39,10 +39,12 @@ def finetune_encoder(
         UserError: for unreadable input, a base that is no encoder, settings that do not fit it, a
             loss that is not finite, an unwritable output.
     """
-    return _EncoderJob(tokens_path, base_config, lora, training, seed).run(output)
+    return EncoderJob(tokens_path, base_config, lora, training, seed).run(output)
 
 
-class _EncoderJob(ScoredJob[EncoderModel, EncoderClassifier]):
+class EncoderJob(ScoredJob[EncoderModel, EncoderClassifier]):
+    """Fine-tunes an encoder."""
+
     approach: ClassVar[str] = EncoderClassifier.approach
 
     def __init__(

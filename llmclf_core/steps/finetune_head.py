@@ -50,10 +50,12 @@ def finetune_head(
         UserError: for unreadable input, settings that do not fit the base, a loss that is not
             finite, an unwritable output.
     """
-    return _HeadJob(tokens_path, base_config, lora, head, training, seed).run(output)
+    return HeadJob(tokens_path, base_config, lora, head, training, seed).run(output)
 
 
-class _HeadJob(ScoredJob[HeadModel, HeadClassifier]):
+class HeadJob(ScoredJob[HeadModel, HeadClassifier]):
+    """Trains a head and an adapter."""
+
     approach: ClassVar[str] = HeadClassifier.approach
 
     def __init__(

@@ -72,7 +72,7 @@ def finetune_instruct(
             approach, a loss that is not finite, an unwritable output.
     """
     _check_settings(training)
-    return _InstructJob(tokens_path, base_config, lora, instruct, training, seed).run(output)
+    return InstructJob(tokens_path, base_config, lora, instruct, training, seed).run(output)
 
 
 def _check_settings(training: TrainingConfig) -> None:
@@ -83,7 +83,9 @@ def _check_settings(training: TrainingConfig) -> None:
         )
 
 
-class _InstructJob(NeuralJob[PeftModel, InstructClassifier]):
+class InstructJob(NeuralJob[PeftModel, InstructClassifier]):
+    """Teaches an adapter to answer a prompt."""
+
     approach: ClassVar[str] = InstructClassifier.approach
     prompted: ClassVar[bool] = True
     shared: SharedPrefix | None = None

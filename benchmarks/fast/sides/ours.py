@@ -29,8 +29,8 @@ from benchmarks.reference.rows import Rows
 from llmclf_core.approaches import load_classifier
 from llmclf_core.config import HeadConfig, TrainingConfig
 from llmclf_core.corpus import ingest
-from llmclf_core.steps.finetune_head import _HeadJob
-from llmclf_core.steps.finetune_instruct import _InstructJob, finetune_instruct
+from llmclf_core.steps.finetune_head import HeadJob
+from llmclf_core.steps.finetune_instruct import InstructJob, finetune_instruct
 from llmclf_core.steps.neural import NeuralJob
 from llmclf_core.tokens import batching
 from llmclf_core.tokens.tokenize import tokenize
@@ -68,11 +68,11 @@ class _Counted(NeuralJob[Any, Any]):
         raise RuntimeError("the training has ended before the measurement")
 
 
-class _Head(_Counted, _HeadJob):
+class _Head(_Counted, HeadJob):
     pass
 
 
-class _Instruct(_Counted, _InstructJob):
+class _Instruct(_Counted, InstructJob):
     pass
 
 

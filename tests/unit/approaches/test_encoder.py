@@ -26,7 +26,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve
 from llmclf_core.models.encoder import load_encoder, most_tokens
-from llmclf_core.steps.finetune_encoder import _EncoderJob, finetune_encoder
+from llmclf_core.steps.finetune_encoder import EncoderJob, finetune_encoder
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training import loop
@@ -179,7 +179,7 @@ def test_other_seed_other_weights(tokens_path, tiny_encoder, tmp_path, lora):
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)], ids=["full", "lora"])
 def test_head_learning_rate_is_that_of_the_fresh_layers(tokens_path, tiny_encoder, lora):
     settings = EncoderTrainingConfig(learning_rate=1e-5, head_learning_rate=1e-2)
-    job = _EncoderJob(tokens_path, config_of(tiny_encoder), lora, settings, 0)
+    job = EncoderJob(tokens_path, config_of(tiny_encoder), lora, settings, 0)
     model = job.build()
     optimizer = make_optimizer(model, job.task(model).head, settings)
     fast = {id(p) for g in optimizer.param_groups if g["peak"] == 1e-2 for p in g["params"]}

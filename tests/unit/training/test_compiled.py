@@ -19,9 +19,9 @@ from llmclf_core.models import compiled
 from llmclf_core.models.compiled import compiled_layers
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.processes import device
-from llmclf_core.steps.finetune_encoder import _EncoderJob
-from llmclf_core.steps.finetune_head import _HeadJob
-from llmclf_core.steps.finetune_instruct import _InstructJob
+from llmclf_core.steps.finetune_encoder import EncoderJob
+from llmclf_core.steps.finetune_head import HeadJob
+from llmclf_core.steps.finetune_instruct import InstructJob
 from llmclf_core.tokens.tokenize import tokenize
 from tests.conftest import missing_service
 
@@ -90,15 +90,15 @@ def test_all_layers_share_what_is_compiled(monkeypatch):
 
 
 def head(tokens, base):
-    return _HeadJob(tokens, base, LORA, HeadConfig(dropout=0), TrainingConfig(), 0)
+    return HeadJob(tokens, base, LORA, HeadConfig(dropout=0), TrainingConfig(), 0)
 
 
 def instruct(tokens, base):
-    return _InstructJob(tokens, base, LORA, INSTRUCT, TrainingConfig(), 0)
+    return InstructJob(tokens, base, LORA, INSTRUCT, TrainingConfig(), 0)
 
 
 def encoder(tokens, base):
-    return _EncoderJob(tokens, base, LORA, EncoderTrainingConfig(), 0)
+    return EncoderJob(tokens, base, LORA, EncoderTrainingConfig(), 0)
 
 
 INSTRUCT = InstructConfig(prompt="These are texts about {labels}: {text}\nThis one is about")

@@ -36,8 +36,8 @@ from llmclf_core.models.lora import add_adapter
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps import frozen
 from llmclf_core.steps.finetune_encoder import finetune_encoder
-from llmclf_core.steps.finetune_head import _HeadJob, finetune_head
-from llmclf_core.steps.finetune_instruct import _InstructJob
+from llmclf_core.steps.finetune_head import HeadJob, finetune_head
+from llmclf_core.steps.finetune_instruct import InstructJob
 from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training.loop import Loop
@@ -152,7 +152,7 @@ def assert_same(plain, fast):
 @pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}], ids=["plain", "again"])
 def test_head_losses_and_gradients(head_tokens, tiny_base, options):
     jobs = [
-        _HeadJob(*head_arguments(head_tokens, tiny_base, frozen_layers=how, **options), 0)
+        HeadJob(*head_arguments(head_tokens, tiny_base, frozen_layers=how, **options), 0)
         for how in ("compute", "cache")
     ]
     assert jobs[0].state == jobs[1].state, "the same training"
@@ -161,7 +161,7 @@ def test_head_losses_and_gradients(head_tokens, tiny_base, options):
 
 def test_head_from_frozen_embeddings(head_tokens, tiny_base):
     jobs = [
-        _HeadJob(*head_arguments(head_tokens, tiny_base, {"init": "frozen"}, frozen_layers=how), 0)
+        HeadJob(*head_arguments(head_tokens, tiny_base, {"init": "frozen"}, frozen_layers=how), 0)
         for how in ("compute", "cache")
     ]
     found = []
@@ -181,7 +181,7 @@ def instruct_jobs(corpus, base, path):
     settings = InstructConfig(prompt="{labels}\n{text}")
     tokenize(corpus, base, TokenizeConfig(max_length=200), path, settings)
     return [
-        _InstructJob(path, base, TOP, settings, TrainingConfig(frozen_layers=how), 0)
+        InstructJob(path, base, TOP, settings, TrainingConfig(frozen_layers=how), 0)
         for how in ("compute", "cache")
     ]
 
@@ -242,7 +242,7 @@ def test_a_training_is_charged_for_what_another_computed(head_tokens, tiny_base)
     charged = []
     for seed in (0, 1):
         arguments = head_arguments(head_tokens, tiny_base, frozen_layers="cache")
-        job = _HeadJob(*arguments[:2], LoraConfig(rank=2, top_layers=3), *arguments[3:], seed)
+        job = HeadJob(*arguments[:2], LoraConfig(rank=2, top_layers=3), *arguments[3:], seed)
         with job.shortcut(job.build()) as found:
             charged.append(found.seconds)
     assert charged[0] == 0 < charged[1]

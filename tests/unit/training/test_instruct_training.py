@@ -20,7 +20,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.models.plain_scoring import answer_losses
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps.finetune_head import finetune_head
-from llmclf_core.steps.finetune_instruct import _InstructJob, finetune_instruct
+from llmclf_core.steps.finetune_instruct import InstructJob, finetune_instruct
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training import loop
 
@@ -57,7 +57,7 @@ def train(tokens_path, tiny_base, output, seed=0, **options):
 
 def job(tokens_path, tiny_base, **options):
     """A job, its model with an adapter that counts, and its task."""
-    made = _InstructJob(*arguments(tokens_path, tiny_base, **options), 0)
+    made = InstructJob(*arguments(tokens_path, tiny_base, **options), 0)
     torch.manual_seed(0)
     model = made.build()
     for name, parameter in model.named_parameters():
@@ -157,7 +157,7 @@ def accumulated(model, task):
 
 def test_a_training_reads_the_prompt_once_a_batch(tokens_path, tiny_base, tmp_path, monkeypatch):
     read = []
-    plain = _InstructJob._loss
+    plain = InstructJob._loss
 
     def watched(self, module, rows, weights):
         layer = self.task_model.get_base_model().model.layers[0]
@@ -168,8 +168,8 @@ def test_a_training_reads_the_prompt_once_a_batch(tokens_path, tiny_base, tmp_pa
         assert read[-1] == (1, self._lengths()[rows].sum() - (len(rows) - 1) * prefix)
         return loss
 
-    monkeypatch.setattr(_InstructJob, "_loss", watched)
-    monkeypatch.setattr(_InstructJob, "task", remembering(_InstructJob.task))
+    monkeypatch.setattr(InstructJob, "_loss", watched)
+    monkeypatch.setattr(InstructJob, "task", remembering(InstructJob.task))
     train(tokens_path, tiny_base, tmp_path / "c")
     assert len(read) == 72 / 12
 
@@ -210,7 +210,7 @@ def test_lengths_count_all_that_is_read(tokens_path, tiny_base):
 def test_validation_is_the_classifiers_own_answer(tokens_path, tiny_base, tmp_path, corpus_path):
     classifier = train(tokens_path, tiny_base, tmp_path / "c")
     ids = Tokens.load(tokens_path).splits["validation"]["input_ids"]
-    made = _InstructJob(*arguments(tokens_path, tiny_base), 0)
+    made = InstructJob(*arguments(tokens_path, tiny_base), 0)
     assert (made.state / "checkpoint").exists()
     stored = load_file(made.state / "checkpoint" / "tensors.safetensors")["best_logits"]
     again = classifier._answerer.answer(ids, 16).logits
