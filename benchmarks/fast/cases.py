@@ -11,8 +11,8 @@ _OURS = "benchmarks.fast.sides.ours"
 _HEAD = "benchmarks.fast.sides.reference_head"
 _INSTRUCT = "benchmarks.fast.sides.reference_instruct"
 
-HEAD = Settings()
-"""BBC, 512 tokens, LoRA on all seven projections, 32 rows an optimiser step."""
+HEAD = Settings(train=128, batch=16, repetitions=3)
+"""BBC, 512 tokens, LoRA on all seven projections, 16 rows an optimiser step."""
 HEAD_SHORT = replace(HEAD, train=32, validation=4, max_length=128, batch=8, repetitions=2)
 HEAD_EMULATED = replace(
     HEAD,
@@ -27,7 +27,14 @@ HEAD_EMULATED = replace(
 )
 """A step of 64 tokens takes about half a minute where bfloat16 is emulated."""
 TAGS = Settings(
-    corpus="tags58", train=96, validation=12, document=160, max_length=1024, prompted=True, batch=16
+    corpus="tags58",
+    train=96,
+    validation=12,
+    document=160,
+    max_length=1024,
+    prompted=True,
+    batch=16,
+    repetitions=3,
 )
 """The labels take 341 tokens of the prompt, and the longest answer has room."""
 BBC = replace(TAGS, corpus="bbc", validation=16, document=450, max_length=512)
@@ -120,7 +127,7 @@ _MEMORY = replace(
     epochs=1,
     repetitions=3,
 )
-_SOONER = replace(HEAD, train=160, validation=100, epochs=2, repetitions=3)
+_SOONER = replace(HEAD, train=96, validation=60, epochs=2)
 
 CASES = [
     _train_head(
@@ -170,7 +177,7 @@ CASES = [
         "instruct_predict_bbc",
         "Instruct prediction, BBC",
         1.5,
-        replace(BBC, train=128, validation=48, epochs=1, batch=24),
+        replace(BBC, train=48, validation=48, epochs=1, batch=24),
     ),
     _predict(
         "instruct_predict_tags58",

@@ -92,8 +92,7 @@ class Answerer:
         reading = self.scorer.read(contexts)
 
         def options(texts: Sequence[int], states: Sequence[State]) -> npt.NDArray[np.floating]:
-            written = [self.answers.written(state) for state in states]
-            return reading.score(texts, written).cpu().numpy()
+            return reading.score(texts, states).cpu().numpy()
 
         found = best_sets(options, len(contexts), self.steps)
         if open_ended := sum(not f.exact for f in found):

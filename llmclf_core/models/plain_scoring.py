@@ -79,6 +79,9 @@ class PlainReading:
     scorer: PlainScorer
     contexts: Sequences
 
-    def score(self, rows: Sequence[int], written: Sequences) -> Tensor:
-        pairs = zip(rows, written, strict=True)
-        return self.scorer.score([[*self.contexts[i], *ids] for i, ids in pairs])
+    def score(self, rows: Sequence[int], states: Sequence[tuple[int, ...]]) -> Tensor:
+        options, begun = self.scorer.options, []
+        for row, state in zip(rows, states, strict=True):
+            written = [token for i in state for token in options[i]]
+            begun.append([*self.contexts[row], *written])
+        return self.scorer.score(begun)

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmclf_core.models.tree_attention import Nodes
+
 
 @dataclass(frozen=True)
 class Trie:
     """Options as a tree of tokens. An edge is a token that may come next; a node, what leads to it.
 
     Node 0 is the context, before any token. The last token of an option is an edge without a node:
-    it is predicted, and nothing after it is. Children stand behind their parents.
+    it is predicted, and nothing after it is; in a whole trie it has a node, too, and the edge i
+    leads to the node i + 1. Children stand behind their parents.
 
     Attributes:
         tokens: token ids of the nodes but the first, (n_nodes - 1,), int64.
@@ -35,17 +38,20 @@ class Trie:
     lengths: Tensor
 
     @classmethod
-    def build(cls, options: Sequence[Sequence[int]], device: torch.device) -> Trie:
+    def build(
+        cls, options: Sequence[Sequence[int]], device: torch.device, whole: bool = False
+    ) -> Trie:
         """Args:
         options: token ids, none empty, none the beginning of another.
         device: where the tensors lie.
+        whole: last tokens of options have nodes.
         """
         edges: dict[tuple[int, ...], int] = {}
         nodes: dict[tuple[int, ...], int] = {(): 0}
         for option in map(tuple, options):
             for end in range(1, len(option) + 1):
                 edges.setdefault(option[:end], len(edges))
-                if end < len(option):
+                if whole or end < len(option):
                     nodes.setdefault(option[:end], len(nodes))
         longest = max(len(option) for option in options)
         inner = list(nodes)[1:]
@@ -68,6 +74,61 @@ class Trie:
         """Places where logits are needed, the context among them."""
         return len(self.tokens) + 1
 
+    @property
+    def ends(self) -> Tensor:
+        """Of a whole trie: the last node of each option, (n_options,), int64."""
+        return self.paths.gather(1, self.lengths.unsqueeze(1) - 1).squeeze(1) + 1
+
+    def nodes(self, rows: int) -> Nodes:
+        """All nodes but the first, for so many rows."""
+        tokens, depths = self.tokens.expand(rows, -1), self.depths.expand(rows, -1)
+        return Nodes(tokens, depths, self.ancestors.expand(rows, -1, -1))
+
+    def on_way(self, options: Tensor) -> Tensor:
+        """Of a whole trie: the nodes on the way to options, the first one aside.
+
+        Args:
+            options: (rows, n_options), bool.
+
+        Returns:
+            (rows, n_nodes - 1), bool.
+        """
+        shape = (len(self.paths), self.n_nodes)  # the last column for what fills paths up
+        way = torch.zeros(shape, device=self.paths.device).scatter_(1, self.paths, 1.0)
+        return (options.float() @ way)[:, :-1] > 0
+
+    def some(self, kept: Tensor) -> tuple[Tensor, Nodes]:
+        """Some nodes of each row, without the others.
+
+        Args:
+            kept: which, with every node its ancestors, (rows, n_nodes - 1), bool.
+
+        Returns:
+            The place of every node among those of its row, or -1, (rows, n_nodes), int64, and the
+            nodes.
+        """
+        places = torch.where(kept, kept.cumsum(1) - 1, -1)
+        most = int(kept.sum(1).max())
+        # A stable sort of the rest behind the kept.
+        order = (~kept).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+        real = kept.gather(1, order)
+        sees = self.ancestors[order.unsqueeze(2), order.unsqueeze(1)]
+        sees = sees & real.unsqueeze(1) & real.unsqueeze(2)
+        places = torch.nn.functional.pad(places, (1, 0), value=-1)
+        return places, Nodes(self.tokens[order], self.depths[order], sees)
+
+    def along(self, edges: Tensor, filled: bool = False) -> Tensor:
+        """Figures of edges along the way to each option.
+
+        Args:
+            edges: (batch, n_edges).
+            filled: stands where an option has fewer edges than the longest.
+
+        Returns:
+            (batch, n_options, longest).
+        """
+        return torch.nn.functional.pad(edges, (0, 1), value=filled)[:, self.paths]
+
     def score(self, logits: Tensor) -> Tensor:
         """Log-likelihood of every option.
 
@@ -79,8 +140,7 @@ class Trie:
         """
         logits = logits.float()
         chosen = logits[:, self.parents, self.edges] - logits.logsumexp(-1)[:, self.parents]
-        padded = torch.nn.functional.pad(chosen, (0, 1))
-        return padded[:, self.paths].sum(-1)
+        return self.along(chosen).sum(-1)
 
 
 def _ancestors(nodes: Sequence[tuple[int, ...]]) -> Tensor:

@@ -45,6 +45,9 @@ class Subject:
     reload_tolerance: float = 1e-6
 
 
+MERGED = 1e-5
+"""A loaded adapter is merged into float32 weights, which rounds anew; NF4 is unpacked anew."""
+
 Factory = Callable[[Path, Path, Path], Subject]
 """(corpus, base model, scratch directory) to a trained classifier."""
 
@@ -60,8 +63,7 @@ def head(corpus: Path, base: Path, tmp: Path, quantization: str = "none") -> Sub
         TrainingConfig(epochs=2, learning_rate=3e-3),
         tmp / "classifier",
     )
-    tolerance = 1e-5 if quantization == "nf4" else 1e-6
-    return Subject(classifier, tmp / "classifier", base, tolerance)
+    return Subject(classifier, tmp / "classifier", base, MERGED)
 
 
 def head_nf4(corpus: Path, base: Path, tmp: Path) -> Subject:
@@ -83,8 +85,7 @@ def instruct(corpus: Path, base: Path, tmp: Path, quantization: str = "none") ->
         TrainingConfig(epochs=4, learning_rate=2e-3),
         tmp / "classifier",
     )
-    tolerance = 1e-5 if quantization == "nf4" else 1e-6
-    return Subject(classifier, tmp / "classifier", base, tolerance)
+    return Subject(classifier, tmp / "classifier", base, MERGED)
 
 
 def instruct_nf4(corpus: Path, base: Path, tmp: Path) -> Subject:

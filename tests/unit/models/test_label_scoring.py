@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from unittest import mock
 
 import pytest
@@ -25,6 +26,7 @@ from llmclf_core.config import BaseModelConfig, LoraConfig
 from llmclf_core.models import label_scoring
 from llmclf_core.models.base import resolve
 from llmclf_core.models.causal import load_causal, plain_attention
+from llmclf_core.models.label_reading import NEGLIGIBLE, LikelyReading
 from llmclf_core.models.label_scoring import TreeScorer, make_scorer
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.plain_scoring import PlainScorer
@@ -94,6 +96,7 @@ OPTIONS = {
     "shared beginnings": [[10, END], [10, 11, END], [10, 11, 12, END], [10, 12, END], [13, END]],
     "one only": [[10, 11, END]],
 }
+MANY = [[*(10 + (i * k) % 7 for k in range(1, 2 + i % 4)), 20 + i, END] for i in range(40)]
 PREFIX = [1, 50, 51, 52]
 CONTEXTS = [[60, 61, 62, 63, 64, 65, 66, 67], [70], [80, 81, 82], [90, 91]]
 
@@ -107,6 +110,24 @@ def brute_force(model, contexts, options):
         for k, token in enumerate(options[j]):
             scores[i, j] += log_p[len(contexts[i]) + k - 1, token]
     return scores
+
+
+def after(model, options, rows, states):
+    """By brute force: every option that may come after others, -inf for the rest."""
+    begun = [
+        [*PREFIX, *CONTEXTS[i], *(token for o in state for token in options[o])]
+        for i, state in zip(rows, states, strict=True)
+    ]
+    scores = brute_force(model, begun, options)
+    for row, state in zip(scores, states, strict=True):
+        row[: state[-1] + 1 if state else 0] = -torch.inf
+    return scores
+
+
+def logits_of(model, contexts):
+    """At the contexts' last tokens."""
+    rows = [torch.tensor([[*PREFIX, *context]]) for context in contexts]
+    return torch.cat([model(input_ids=row, use_cache=False).logits[:, -1] for row in rows])
 
 
 def close(found, expected):
@@ -150,13 +171,60 @@ def test_options_after_what_was_written(model, side, cache):
         else TreeScorer(model, options, PREFIX, END, side, cache)
     )
     reading = scorer.read(CONTEXTS)
-    for rows, written in (
-        ([0, 1, 2, 3], [[], [], [], []]),
-        ([2, 0, 2], [[10, END], [], [10, 11, 12, END, 13]]),
-        ([1], [[33, 34]]),
+    for rows, states in (
+        ([0, 1, 2, 3], [(), (), (), ()]),
+        ([2, 0, 2], [(0,), (), (1, 2)]),  # (1,) was not asked for before
+        ([1], [(0, 1, 3)]),
     ):
-        whole = [[*PREFIX, *CONTEXTS[i], *w] for i, w in zip(rows, written, strict=True)]
-        close(reading.score(rows, written), brute_force(model, whole, options))
+        found, expected = reading.score(rows, states), after(model, options, rows, states)
+        likely = expected > expected.max(1, keepdim=True).values + math.log(NEGLIGIBLE)
+        close(found[likely], expected[likely])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("options", [*OPTIONS.values(), MANY], ids=[*OPTIONS, "many"])
+def test_nothing_that_matters_goes_unread(model, options):
+    """Every likelihood exact where none is negligible; else bounds that no sum can tell."""
+    scorer = TreeScorer(model, options, PREFIX, END)
+    read, last = scorer.read(CONTEXTS), len(options) - 1
+    whole = LikelyReading(scorer.reader, options, read.past, logits_of(model, CONTEXTS), 0)
+    rows, states = [3, 0, 1, 0], [(), (0,) if last else (), (), tuple(range(last))]
+    expected = after(model, options, rows, states)
+    behind = expected.isfinite()
+    close(whole.score(rows, states)[behind], expected[behind])
+    found = read.score(rows, states).double()
+    differs = (found - expected).abs() > 1e-4
+    best = expected.max(1, keepdim=True).values
+    assert (found[differs & behind] > expected[differs & behind]).all()
+    assert ((found - best).exp() * (differs & behind)).sum(1).max() <= NEGLIGIBLE
+
+
+@torch.inference_mode()
+def test_only_what_matters_is_read(model):
+    scorer = TreeScorer(model, MANY, PREFIX, END)
+    reading = scorer.read(CONTEXTS)
+    fed = fed_by(lambda: reading.score([0, 1, 2, 3], [()] * 4))
+    assert 0 < fed < sum(map(len, MANY)) * len(CONTEXTS) * 0.75
+    likely = reading.score([0], [()])[0, :-1].argmax().item()
+    assert fed_by(lambda: reading.score([0], [()])) > 0  # its first tokens alone are remembered
+    again = fed_by(lambda: reading.score([0], [(likely,)]))
+    unread = fed_by(lambda: reading.score([0], [(0, 1, 2)]))
+    assert again < unread  # which has to read what was written first
+
+
+def fed_by(action):
+    """How many tokens the model is given."""
+    fed = []
+    forward = torch.nn.Embedding.forward
+
+    def spy(self, ids):
+        if self.num_embeddings == SIZES["vocab_size"]:  # and not of positions
+            fed.append(ids.numel())
+        return forward(self, ids)
+
+    with mock.patch.object(torch.nn.Embedding, "forward", spy):
+        action()
+    return sum(fed)
 
 
 @torch.inference_mode()
@@ -165,7 +233,7 @@ def test_contexts_of_one_token_and_no_prefix(model):
     expected = brute_force(model, contexts, options)
     scorer = TreeScorer(model, options, [], END)
     close(scorer.score(contexts), expected)
-    close(scorer.read(contexts).score([0, 1], [[], []]), expected)
+    close(scorer.read(contexts).score([0, 1], [(), ()]), expected)
 
 
 @torch.inference_mode()
@@ -175,7 +243,7 @@ def test_what_was_read_is_never_modified(model):
     pasts = [scorer.past, reading.past]
     before = [[t.clone() for layer in past.layers for t in layer] for past in pasts]
     scorer.score(CONTEXTS)
-    reading.score([0, 0, 3], [[], [5, 6], [7]])
+    reading.score([0, 0, 3], [(), (0, 1), (0,)])
     for past, copies in zip(pasts, before, strict=True):
         mine = [t for layer in past.layers for t in layer]
         assert all(torch.equal(a, b) for a, b in zip(mine, copies, strict=True))
@@ -206,7 +274,7 @@ def test_a_sliding_window_is_scored_the_plain_way(name, tiny_base):
     scorer = make_scorer(model, options, PREFIX, END)
     expected = brute_force(model, [[*PREFIX, *c] for c in CONTEXTS], options)
     close(scorer.score(CONTEXTS), expected)
-    close(scorer.read(CONTEXTS).score([0, 1, 2, 3], [[]] * 4), expected)
+    close(scorer.read(CONTEXTS).score([0, 1, 2, 3], [()] * 4), expected)
     with pytest.raises(AssertionError):  # a tree would be wrong here
         close(TreeScorer(model, options, PREFIX, END).score(CONTEXTS), expected)
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from llmclf_core.config import BaseModelConfig, LoraConfig
@@ -125,10 +126,18 @@ def saved(backbone, tmp_path):
     return tmp_path / "adapter", hidden(model)
 
 
+def test_merged_is_only_what_loses_no_digits(backbone, saved):
+    layers = [m for m in load_adapter(backbone(), saved[0]).modules() if isinstance(m, LoraLayer)]
+    assert layers
+    assert all(layer.merged for layer in layers)
+    coarse = load_adapter(backbone().to(torch.bfloat16), saved[0])
+    assert not any(m.merged for m in coarse.modules() if isinstance(m, LoraLayer))
+
+
 def test_loaded_adapter_gives_the_same(backbone, saved):
     path, expected = saved
     loaded = load_adapter(backbone(), path)
-    assert torch.equal(hidden(loaded), expected)
+    torch.testing.assert_close(hidden(loaded), expected, rtol=1e-5, atol=1e-5)
     assert not any(p.requires_grad for p in loaded.parameters())
     assert not loaded.training
 
