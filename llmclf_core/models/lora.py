@@ -15,6 +15,7 @@ from torch import nn
 
 from llmclf_core.config import LoraConfig
 from llmclf_core.errors import UserError
+from llmclf_core.models.dropout import Dropout
 
 
 def add_adapter(
@@ -43,6 +44,9 @@ def add_adapter(
     )
     model = get_peft_model(backbone, peft_config)
     model.peft_config["default"].base_model_name_or_path = base_source
+    if config.dropout:
+        for layer in _adapted(model):
+            layer.lora_dropout["default"] = Dropout(config.dropout)
     return model
 
 

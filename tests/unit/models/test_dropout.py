@@ -1,0 +1,61 @@
+"""Our dropout is torch's: how much it drops, what it does to the rest, and to gradients."""
+
+import pytest
+import torch
+
+from llmclf_core.config import LoraConfig
+from llmclf_core.models.base import resolve
+from llmclf_core.models.dropout import Dropout
+from llmclf_core.models.lora import add_adapter
+from tests.unit.models.test_lora import backbone  # noqa: F401
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_drops_its_share_and_scales_the_rest(p, dtype):
+    torch.manual_seed(0)
+    x = torch.ones(1001, 501, dtype=dtype, requires_grad=True)  # not a multiple of 4
+    y = Dropout(p)(x)
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=4 * (p * (1 - p) / 5e5) ** 0.5)
+    assert torch.unique(y[kept]).item() == pytest.approx(
+        1 / (1 - p), rel=1e-2 if dtype != torch.float32 else 1e-3
+    )
+    y.sum().backward()
+    assert torch.equal(x.grad, y)
+    rows = kept.float().mean(1)
+    assert rows.std().item() == pytest.approx((p * (1 - p) / 501) ** 0.5, rel=0.1)
+
+
+def test_neighbours_are_independent():
+    torch.manual_seed(1)
+    dropped = (Dropout(0.5)(torch.ones(1 << 18)) == 0).float() - 0.5
+    for lag in (1, 2, 3, 4, 5, 8):
+        assert abs((dropped[lag:] * dropped[:-lag]).mean().item() * 4) < 4 / 2**9
+
+
+def test_by_torchs_generator():
+    drop, x = Dropout(0.3), torch.ones(33)
+    torch.manual_seed(5)
+    first, second = drop(x), drop(x)
+    torch.manual_seed(5)
+    assert torch.equal(drop(x), first)
+    assert torch.equal(drop(x), second)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_none_and_all(p):
+    assert torch.equal(Dropout(p)(torch.ones(9)), torch.full((9,), 1.0 - p))
+
+
+def test_does_nothing_in_evaluation():
+    x = torch.randn(7)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+
+
+def test_adapters_have_it(backbone, tiny_base):  # noqa: F811
+    model = add_adapter(backbone(), LoraConfig(rank=2, dropout=0.25), str(resolve(str(tiny_base))))
+    found = {m.p for m in model.modules() if isinstance(m, Dropout)}
+    assert found == {0.25}
+    assert not any(type(m) is torch.nn.Dropout and m.p for m in model.modules())
