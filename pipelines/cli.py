@@ -11,6 +11,7 @@ from llmclf_core.errors import exit_on_user_error
 from llmclf_core.steps.process import set_up_logging
 from pipelines.commands.compile import compile_pipeline
 from pipelines.commands.fetch import fetch
+from pipelines.commands.plan import plan
 from pipelines.commands.predict import predict
 from pipelines.commands.replay import replay
 from pipelines.commands.run import run
@@ -49,6 +50,7 @@ def _root(
 
 
 app.command()(run)
+app.command()(plan)
 app.command()(predict)
 app.command()(submit)
 app.command(name="compile")(compile_pipeline)

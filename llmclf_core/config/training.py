@@ -55,6 +55,9 @@ class TrainingConfig(Section):
     metric: Literal["macro_f1", "micro_f1"] = "macro_f1"
     """Validation metric that chooses the best checkpoint and stops early; equal ones are told apart
     by the validation loss."""
+    memory_check: Literal["refuse", "warn", "off"] = "refuse"
+    """What to do before training when it will not fit into memory (``llmclf plan`` says what
+    would)."""
     checkpoint_seconds: NonNegative = 60.0
     """At most this much training is lost when the process is killed; 0 saves after every step."""
 

@@ -29,6 +29,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     GgufConfig,
@@ -44,7 +45,8 @@ from llmclf_core.processes import device
 log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_WEIGHTS = "*.safetensors"
+_HUB_FILES = ["*.json", _WEIGHTS, "*.model", "*.txt", "*.jinja"]
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,57 @@ def resolve(source: str, revision: str | None = None) -> Base:
     return Base(source, directory.name, directory, weights_fingerprint(directory))
 
 
-def _download(source: str, revision: str | None) -> Path:
+def find_settings(source: str, revision: str | None, scratch: Path) -> Base:
+    """A base model's ``config.json`` and tokenizer, without its weights; it has no fingerprint.
+
+    Args:
+        source: as :func:`resolve` has it.
+        revision: git revision, for a hub id only.
+        scratch: what cannot be read where it lies is written there.
+
+    Raises:
+        UserError: when it does not exist or may not be downloaded.
+    """
+    path = expand(source)
+    if path.suffix == ".gguf":
+        return Base(source, None, _gguf_settings(source, path, scratch), "")
+    if path.is_dir():
+        return Base(source, None, path, "")
+    if not _HUB_ID.match(source):
+        raise UserError(f"base model {source}: no such file or directory ({path})")
+    without = [pattern for pattern in _HUB_FILES if pattern != _WEIGHTS]
+    return Base(source, revision, _download(source, revision, without), "")
+
+
+def _gguf_settings(source: str, path: Path, scratch: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"base model {source}: no such file ({path})")
+    converted = _converted(file_sha256(path)[:16])
+    if converted.exists():
+        return converted
+    try:
+        for kind in (AutoConfig, AutoTokenizer):
+            kind.from_pretrained(
+                path.parent, gguf_file=path.name, trust_remote_code=False
+            ).save_pretrained(scratch)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path} is not a GGUF file that transformers reads: {error}") from None
+    return scratch
+
+
+def _converted(digest: str) -> Path:
+    return cache_dir() / "models" / f"gguf-{digest}"
+
+
+def _download(source: str, revision: str | None, files: Sequence[str] = _HUB_FILES) -> Path:
     where = f"base model {source}" + (f" at revision {revision}" if revision else "")
     try:
         return Path(
             snapshot_download(
-                source, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["original/*"]
+                source,
+                revision=revision,
+                allow_patterns=list(files),
+                ignore_patterns=["original/*"],
             )
         )
     except GatedRepoError:
@@ -120,7 +167,7 @@ def _from_gguf(source: str, path: Path) -> Base:
     if not path.is_file():
         raise UserError(f"base model {source}: no such file ({path})")
     digest = file_sha256(path)[:16]
-    directory = cache_dir() / "models" / f"gguf-{digest}"
+    directory = _converted(digest)
     if not directory.exists():
         log.info("converting %s to safetensors, once", path.name)
         try:
@@ -231,6 +278,24 @@ def load_pretrained(
         raise UserError(
             f"the weights of base model {base.source} are damaged ({error}); fetch it again"
         ) from None
+
+
+def bare_model(kind: Any, directory: Path) -> Any:
+    """A frozen model of a configuration, with weights of no meaning; on meta it takes no memory.
+
+    Args:
+        kind: an ``AutoModel`` class of transformers.
+        directory: holds ``config.json``.
+    """
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    return kind.from_config(config, trust_remote_code=False).requires_grad_(False)
+
+
+def checkpoint_class(config: Any, default: Any) -> Any:
+    """The ``AutoModel`` class that makes what a configuration's weights were saved from."""
+    named = (config.architectures or [""])[0]
+    kinds = {"CausalLM": AutoModelForCausalLM, "MaskedLM": AutoModelForMaskedLM, "Model": AutoModel}
+    return next((kind for end, kind in kinds.items() if named.endswith(end)), default)
 
 
 def context_length(base: Base) -> int:

@@ -10,7 +10,7 @@ import torch
 import transformers
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
-from llmclf_core.models.base import Base, load_pretrained
+from llmclf_core.models.base import Base, bare_model, checkpoint_class, load_pretrained
 from llmclf_core.processes import device
 
 
@@ -109,9 +109,27 @@ def load_encoder(
         )
     fresh = info["missing_keys"] | {key for key, *_ in info["mismatched_keys"]}
     _check_whole(model, fresh, base)
+    return _encoder(model, fresh, dtype, frozen).to(device()).eval()
+
+
+def bare_encoder(base: Base, labels: LabelSpace, pad_id: int, frozen: bool) -> EncoderModel:
+    """What :func:`load_encoder` makes, with weights of no meaning.
+
+    The head is what a checkpoint of the architecture that ``config.json`` names would lack.
+    """
+    settings = _settings(base, labels, pad_id)
+    model = AutoModelForSequenceClassification.from_config(settings)
+    prefix = f"{model.base_model_prefix}."
+    stored = bare_model(checkpoint_class(settings, AutoModelForMaskedLM), base.directory)
+    there = {name.removeprefix(prefix) for name in stored.state_dict()}
+    fresh = {name for name in model.state_dict() if name.removeprefix(prefix) not in there}
+    return _encoder(model, fresh, torch.float32, frozen)
+
+
+def _encoder(model: Any, fresh: set[str], dtype: torch.dtype, frozen: bool) -> EncoderModel:
     encoder = EncoderModel(model, _head(model, fresh), dtype)
     _set_trainable(encoder, frozen)
-    return encoder.to(device()).eval()
+    return encoder
 
 
 def _settings(base: Base, labels: LabelSpace, pad_id: int) -> Any:

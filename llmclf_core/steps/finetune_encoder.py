@@ -9,7 +9,8 @@ from llmclf_core.approaches.encoder import EncoderClassifier
 from llmclf_core.config import BaseModelConfig, LoraConfig, TrainingConfig
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.calibrate import fit_calibration
-from llmclf_core.models.encoder import EncoderModel, load_encoder, most_tokens
+from llmclf_core.models.base import Base
+from llmclf_core.models.encoder import EncoderModel, bare_encoder, load_encoder, most_tokens
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.steps.scored import ScoredJob
 from llmclf_core.training.loop import Logits, Task
@@ -66,6 +67,14 @@ class EncoderJob(ScoredJob[EncoderModel, EncoderClassifier]):
         self._check_length(most_tokens(model))
         if self.training.gradient_checkpointing:
             model.model.gradient_checkpointing_enable({"use_reentrant": False})
+        return self._adapted(model)
+
+    def bare(self, directory: Path) -> EncoderModel:
+        base = Base(self.base.source, None, directory, "")
+        pad_id = self.encoder.pad_id
+        return self._adapted(bare_encoder(base, self.labels, pad_id, self.lora is not None))
+
+    def _adapted(self, model: EncoderModel) -> EncoderModel:
         if self.lora:
             source, exclude = self.base.source, model.head_modules()
             model.adapt(add_adapter(model.backbone, self.lora, source, exclude))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from transformers import AutoModel
 
 from llmclf_core.approaches.head import HeadClassifier, hidden_size
 from llmclf_core.artifacts import TRAIN, VALIDATION
 from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig, TrainingConfig
 from llmclf_core.evaluation.calibrate import fit_calibration
-from llmclf_core.models.base import load_backbone
+from llmclf_core.models.base import bare_model, load_backbone
 from llmclf_core.models.embed import pooled_embeddings
 from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
-from llmclf_core.processes import device, process_state
+from llmclf_core.processes import process_state
 from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
 from llmclf_core.steps.scored import BATCH, ScoredJob
 from llmclf_core.training.loop import Logits, Task
@@ -75,8 +77,15 @@ class HeadJob(ScoredJob[HeadModel, HeadClassifier]):
         backbone = load_backbone(self.base, self.base_config, self.dtype)
         if self.training.gradient_checkpointing:
             backbone.gradient_checkpointing_enable({"use_reentrant": False})
-        head = ClassificationHead(hidden_size(backbone), len(self.labels), self.head).to(device())
-        return HeadModel(add_adapter(backbone, self.lora, self.base.source), head)
+        return self._assemble(backbone)
+
+    def bare(self, directory: Path) -> HeadModel:
+        return self._assemble(bare_model(AutoModel, directory))
+
+    def _assemble(self, backbone: Any) -> HeadModel:
+        head = ClassificationHead(hidden_size(backbone), len(self.labels), self.head)
+        adapted = add_adapter(backbone, self.lora, self.base.source)
+        return HeadModel(adapted, head.to(backbone.device))
 
     def shortcut(self, model: HeadModel) -> AbstractContextManager[Frozen]:
         texts = {TRAIN: self.train_ids["input_ids"], VALIDATION: self.validation_ids}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from llmclf_core.approaches.instruct import InstructClassifier, make_answerer
 from llmclf_core.artifacts import TRAIN, VALIDATION
@@ -23,6 +24,7 @@ from llmclf_core.config import (
 )
 from llmclf_core.errors import UserError
 from llmclf_core.evaluation.calibrate import fit_calibration
+from llmclf_core.models.base import bare_model
 from llmclf_core.models.causal import load_causal
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.plain_scoring import answer_losses
@@ -129,6 +131,10 @@ class InstructJob(NeuralJob[PeftModel, InstructClassifier]):
         model = load_causal(self.base, self.base_config, self.dtype)
         if self.training.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        return add_adapter(model, self.lora, self.base.source)
+
+    def bare(self, directory: Path) -> PeftModel:
+        model = bare_model(AutoModelForCausalLM, directory)
         return add_adapter(model, self.lora, self.base.source)
 
     @contextmanager

@@ -18,6 +18,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve, resolve_dtype
 from llmclf_core.models.compiled import compiled_layers
+from llmclf_core.planning.check import check_memory
 from llmclf_core.steps.frozen import Frozen
 from llmclf_core.steps.job import Job
 from llmclf_core.training.checkpoint import trainable
@@ -29,7 +30,7 @@ C = TypeVar("C", bound=Classifier)
 
 CHECKPOINT = "checkpoint"
 
-_NOT_DECIDING = {"checkpoint_seconds", "compile", "frozen_layers"}
+_NOT_DECIDING = {"checkpoint_seconds", "compile", "frozen_layers", "memory_check"}
 """Settings of the loop that the result does not depend on."""
 
 
@@ -108,6 +109,11 @@ class NeuralJob(Job[C], Generic[M, C]):
         """The model as training starts; torch is seeded already."""
 
     @abstractmethod
+    def bare(self, directory: Path) -> M:
+        """The model that :meth:`build` makes of such a base, by its ``config.json`` alone; inside
+        ``torch.device("meta")`` it takes no memory."""
+
+    @abstractmethod
     def task(self, model: M) -> Task:
         """Loss and validation of what :meth:`build` made, by way of ``frozen``."""
 
@@ -128,6 +134,7 @@ class NeuralJob(Job[C], Generic[M, C]):
         """The calibrated classifier; the model holds its best parameters."""
 
     def train(self, log_metrics: LogMetrics) -> C:
+        check_memory(self)
         begun = time.monotonic()
         torch.manual_seed(self.seed)
         model = self.build()

@@ -62,9 +62,20 @@ def tokenize(
         UserError: for a corpus or base model that cannot be read, a corpus without training or
             validation rows, a prompt that does not fit, or an unwritable output.
     """
+    base = resolve(base_config.source, base_config.revision)
+    return tokenize_for(corpus_path, base, config, output, instruct)
+
+
+def tokenize_for(
+    corpus_path: Path,
+    base: Base,
+    config: TokenizeConfig,
+    output: Path,
+    instruct: InstructConfig | None = None,
+) -> Tokens:
+    """As :func:`tokenize`, for a base that is found; its tokenizer and ``config.json`` are read."""
     corpus = Corpus.load(corpus_path)
     corpus.check_trainable(corpus_path)
-    base = resolve(base_config.source, base_config.revision)
     _check_length(config, base)
     encoder = (
         Encoder(base.directory, config)

@@ -3,10 +3,18 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
-from llmclf_core.models.base import compute_dtype, load_backbone, resolve
+from llmclf_core.models.base import (
+    bare_model,
+    compute_dtype,
+    find_settings,
+    load_backbone,
+    resolve,
+)
+from llmclf_core.tokens.encode import load_tokenizer
 
 
 def test_directory_is_used_in_place(tiny_base):
@@ -128,3 +136,21 @@ def test_gguf_is_converted_once(smollm2):
     model = load_backbone(first, BaseModelConfig(source=str(smollm2)), torch.float32)
     assert model.config.num_hidden_layers == 30
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
+
+
+@pytest.mark.assets
+def test_settings_of_a_gguf_file_are_those_of_the_converted(smollm2, tmp_path, monkeypatch):
+    converted = resolve(str(smollm2)).directory
+    assert find_settings(str(smollm2), None, tmp_path / "unused").directory == converted
+    monkeypatch.setenv("LLMCLF_CACHE", str(tmp_path / "empty"))
+    found = find_settings(str(smollm2), None, tmp_path / "found").directory
+    assert found == tmp_path / "found"
+    assert not list(found.glob("*.safetensors"))
+    assert not (tmp_path / "empty").exists()
+    with torch.device("meta"):
+        ours, theirs = (
+            bare_model(AutoModelForCausalLM, d).state_dict() for d in (found, converted)
+        )
+    assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in theirs.items()}
+    ids = [load_tokenizer(d)("A text <|im_end|>").input_ids for d in (found, converted)]
+    assert ids[0] == ids[1]

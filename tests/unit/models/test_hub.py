@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.models import base as module
-from llmclf_core.models.base import load_backbone, resolve
+from llmclf_core.models.base import find_settings, load_backbone, resolve
 
 
 @pytest.fixture
@@ -82,3 +82,18 @@ def test_attention_that_is_not_installed(tiny_base):
     config = BaseModelConfig(source=str(tiny_base), attention="flash_attention_2")
     with pytest.raises(UserError, match=r"cannot load base model .*[Ff]lash"):
         load_backbone(resolve(str(tiny_base)), config, torch.float32)
+
+
+def test_settings_are_found_without_weights(hub, tiny_base, tmp_path):
+    calls = hub(tiny_base)
+    found = find_settings("org/name", "main", tmp_path)
+    assert (found.source, found.directory, found.fingerprint) == ("org/name", tiny_base, "")
+    assert "config.json" not in calls[0][1]["ignore_patterns"]
+    assert "*.json" in calls[0][1]["allow_patterns"]
+    assert "*.safetensors" not in calls[0][1]["allow_patterns"]
+    hub(refusal(GatedRepoError, 403))
+    with pytest.raises(UserError, match="is gated"):
+        find_settings("org/name", None, tmp_path)
+    with pytest.raises(UserError, match="no such file or directory"):
+        find_settings("/no/where", None, tmp_path)
+    assert find_settings(str(tiny_base), None, tmp_path).directory == tiny_base
