@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.fast import __main__ as program
-from benchmarks.fast.cases import CASES
+from benchmarks.fast.cases import CASES, HEAD_EMULATED
 from benchmarks.fast.results import BEGIN, END, MEASURED, Results, key_of, replace_table, table
 from benchmarks.fast.statistics import (
     median_and_range,
@@ -93,7 +93,8 @@ def native(monkeypatch):
 def test_all_figures_are_there_and_emulated_ones_are_small_and_have_a_stand_in(native):
     native(True)
     assert {case.id for case in program._chosen(None)} == IDS
-    assert program.size_of(CASES[0], False).batch == 32
+    full = CASES[0].full
+    assert program.size_of(CASES[0], False).batch == full.batch > HEAD_EMULATED.batch
     native(False)
     extra = {case.id for case in program._chosen(None)} - IDS
     assert extra == {"head_train_fp32", "head_matmul_share_fp32"}
