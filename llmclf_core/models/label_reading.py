@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llmclf_core.models.tree_attention import Nodes, Past, Reader, Sequences
+from llmclf_core.models.label_search import State
+from llmclf_core.models.plain_scoring import Sequences, written
+from llmclf_core.models.tree_attention import Nodes, Past, Reader
 from llmclf_core.models.trie import Trie
 from llmclf_core.processes import device
-
-State = tuple[int, ...]
 
 NEGLIGIBLE = 1e-5
 """Options may stay unread when, all together, they are so much less likely than the best one."""
@@ -30,6 +30,7 @@ class LikelyReading:
         self,
         reader: Reader,
         options: Sequences,
+        trie: Trie,
         past: Past,
         logits: Tensor,
         negligible: float = NEGLIGIBLE,
@@ -37,12 +38,12 @@ class LikelyReading:
         """Args:
         reader: reads on.
         options: token ids, none the beginning of another.
+        trie: of the options, whole.
         past: the contexts.
         logits: at their last tokens, (n, vocabulary).
         negligible: see :data:`NEGLIGIBLE`; 0 reads every option.
         """
-        self._reader, self._options, self.past = reader, options, past
-        self._trie = Trie.build(options, device(), whole=True)
+        self._reader, self._options, self._trie, self.past = reader, options, trie, past
         self._margin = math.log(len(options) / negligible) if negligible else math.inf
         self._firsts: dict[tuple[int, State], Tensor] = {}
         self._root = (self._trie.parents == 0).nonzero().squeeze(1)
@@ -76,17 +77,14 @@ class LikelyReading:
         begin = torch.tensor([s[-1] + 1 if s else 0 for s in states], device=device())
         return torch.arange(len(self._options), device=device()) >= begin.unsqueeze(1)
 
-    def _written(self, states: Sequence[State]) -> Sequences:
-        return [[token for i in state for token in self._options[i]] for state in states]
-
     def _read_firsts(self, rows: Sequence[int], states: Sequence[State]) -> None:
         """Where a state was thought negligible before, and so nothing is known of it."""
         keys = [key for key in zip(rows, states, strict=True) if key not in self._firsts]
         if not keys:
             return
         past = self.past.take([row for row, _ in keys])
-        written = self._written([state for _, state in keys])
-        logits, _ = self._reader.read(past, written, Nodes.none(len(keys)))
+        begun = [written(self._options, state) for _, state in keys]
+        logits, _ = self._reader.read(past, begun, Nodes.none(len(keys)))
         self._firsts.update(zip(keys, self._first_edges(logits[:, 0]), strict=True))
 
     def _first_edges(self, logits: Tensor) -> Tensor:
@@ -106,8 +104,8 @@ class LikelyReading:
         """
         trie = self._trie
         places, nodes = trie.some(trie.on_way(wanted))
-        past = self.past.take(rows)
-        logits = self._reader.read(past, self._written(states), nodes)[0][:, 1:].float()
+        past, begun = self.past.take(rows), [written(self._options, state) for state in states]
+        logits = self._reader.read(past, begun, nodes)[0][:, 1:].float()
         # A place of -1 reads the last node's logits; these edges do not count.
         at = places[:, trie.parents]
         m = torch.arange(len(rows), device=device()).unsqueeze(1)

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from llmclf_core.models.causal import plain_attention, vocabulary
-from llmclf_core.models.label_reading import LikelyReading, State
+from llmclf_core.models.label_reading import LikelyReading
+from llmclf_core.models.label_search import State
 from llmclf_core.models.plain_scoring import PlainScorer
 from llmclf_core.models.tree_attention import Nodes, Past, Reader, Sequences, Side
 from llmclf_core.models.trie import Trie
@@ -85,7 +86,8 @@ class TreeScorer:
         self.reader = Reader(model, pad_id, side)
         self.options = options
         self.trie = Trie.build(options, device())
-        self.rows = max(1, _LOGITS // (self.trie.n_nodes * vocabulary(model)))
+        self.whole = Trie.build(options, device(), whole=True)
+        self.rows = max(1, _LOGITS // (self.whole.n_nodes * vocabulary(model)))
         self.prefix = list(prefix)
         self.past = self._prefix_read() if cache and prefix else None
 
@@ -100,7 +102,7 @@ class TreeScorer:
     def read(self, contexts: Sequences) -> LikelyReading:
         past, begun = self._begun(contexts)
         logits, read = self.reader.read(past, begun, Nodes.none(len(contexts)))
-        return LikelyReading(self.reader, self.options, read, logits[:, 0])
+        return LikelyReading(self.reader, self.options, self.whole, read, logits[:, 0])
 
     def _begun(self, contexts: Sequences) -> tuple[Past | None, Sequences]:
         """What is known of the contexts already, and what is still to be read of them."""

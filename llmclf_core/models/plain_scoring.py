@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmclf_core.models.label_search import State
 from llmclf_core.models.padding import causal, needed_mask
 from llmclf_core.processes import device
 from llmclf_core.tokens.batching import pad
@@ -50,6 +51,11 @@ def answer_losses(model: Any, contexts: Sequences, answers: Sequences, pad_id: i
     return losses.view_as(wanted) * real
 
 
+def written(options: Sequences, state: State) -> list[int]:
+    """Token ids of the options that a state names."""
+    return [token for i in state for token in options[i]]
+
+
 class PlainScorer:
     """For any causal language model, and what the quicker scorer is measured by."""
 
@@ -79,9 +85,8 @@ class PlainReading:
     scorer: PlainScorer
     contexts: Sequences
 
-    def score(self, rows: Sequence[int], states: Sequence[tuple[int, ...]]) -> Tensor:
-        options, begun = self.scorer.options, []
-        for row, state in zip(rows, states, strict=True):
-            written = [token for i in state for token in options[i]]
-            begun.append([*self.contexts[row], *written])
-        return self.scorer.score(begun)
+    def score(self, rows: Sequence[int], states: Sequence[State]) -> Tensor:
+        pairs = zip(rows, states, strict=True)
+        return self.scorer.score(
+            [[*self.contexts[i], *written(self.scorer.options, state)] for i, state in pairs]
+        )

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from llmclf_core.config import LoraConfig
-from llmclf_core.models.base import resolve
+from llmclf_core.config import BaseModelConfig, LoraConfig
+from llmclf_core.models.base import load_backbone, resolve
 from llmclf_core.models.dropout import Dropout
 from llmclf_core.models.lora import add_adapter
-from tests.unit.models.test_lora import backbone  # noqa: F401
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
@@ -54,8 +53,10 @@ def test_does_nothing_in_evaluation():
     assert torch.equal(Dropout(0.5).eval()(x), x)
 
 
-def test_adapters_have_it(backbone, tiny_base):  # noqa: F811
-    model = add_adapter(backbone(), LoraConfig(rank=2, dropout=0.25), str(resolve(str(tiny_base))))
+def test_adapters_have_it(tiny_base):
+    config = BaseModelConfig(source=str(tiny_base))
+    backbone = load_backbone(resolve(config.source), config, torch.float32)
+    model = add_adapter(backbone, LoraConfig(rank=2, dropout=0.25), config.source)
     found = {m.p for m in model.modules() if isinstance(m, Dropout)}
     assert found == {0.25}
     assert not any(type(m) is torch.nn.Dropout and m.p for m in model.modules())

@@ -187,7 +187,8 @@ def test_nothing_that_matters_goes_unread(model, options):
     """Every likelihood exact where none is negligible; else bounds that no sum can tell."""
     scorer = TreeScorer(model, options, PREFIX, END)
     read, last = scorer.read(CONTEXTS), len(options) - 1
-    whole = LikelyReading(scorer.reader, options, read.past, logits_of(model, CONTEXTS), 0)
+    logits = logits_of(model, CONTEXTS)
+    whole = LikelyReading(scorer.reader, options, scorer.whole, read.past, logits, 0)
     rows, states = [3, 0, 1, 0], [(), (0,) if last else (), (), tuple(range(last))]
     expected = after(model, options, rows, states)
     behind = expected.isfinite()
@@ -281,7 +282,7 @@ def test_a_sliding_window_is_scored_the_plain_way(name, tiny_base):
 
 def test_many_options_make_small_batches(tiny_base, monkeypatch):
     model = gpt2(tiny_base)
-    monkeypatch.setattr(label_scoring, "_LOGITS", 400 * 3 * 5)
+    monkeypatch.setattr(label_scoring, "_LOGITS", 400 * 5 * 5)
     with torch.inference_mode():
         assert TreeScorer(model, [[10, 11, END], [12]], [], END).rows == 5
         assert TreeScorer(model, [[i, END] for i in range(10, 90)], [], END).rows == 1
