@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from llmclf_core.planning.parameters import count
 from llmclf_core.planning.rehearsal import row_bytes, tokens_of
+from llmclf_core.tokens.batching import PASS_ROWS
 
 _FLOAT = 4
 _PROCESS = 1_000_000_000
@@ -16,8 +17,8 @@ _PROCESS = 1_000_000_000
 _TRAINED = 32
 """Bytes a trained parameter: itself, gradient, two moments, best copy, and a checkpoint's copy of
 these as it is written."""
-_PASS, _PAIRS = 16, 64
-"""Texts in a pass without gradients, and pairs of text and answer that are scored together."""
+_PAIRS = 64
+"""Pairs of text and answer that are scored together."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def _activations(shape: _Shape, batch: int, length: int) -> int:
     dropout, and attention's scores; as much again for gradients and what comes and goes.
     """
     a_token = 2 * _FLOAT * (17 * shape.hidden + 6 * shape.wide + 3 * shape.heads * length)
-    cached = 2 * _FLOAT * shape.hidden * _PASS * length * shape.layers
-    return a_token * (batch * length * shape.layers + _PASS * length) + cached
+    cached = 2 * _FLOAT * shape.hidden * PASS_ROWS * length * shape.layers
+    return a_token * (batch * length * shape.layers + PASS_ROWS * length) + cached
 
 
 def _logits(job: Any, shape: _Shape, length: int) -> int:

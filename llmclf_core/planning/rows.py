@@ -7,11 +7,8 @@ import numpy as np
 
 from llmclf_core.artifacts import TRAIN, VALIDATION, Tokens
 from llmclf_core.config import TrainingConfig
-from llmclf_core.tokens.batching import Rows
+from llmclf_core.tokens.batching import PASS_ROWS, Rows
 from llmclf_core.tokens.tokenize import row_lengths
-
-_PASS = 16
-"""Rows in a pass without gradients."""
 
 
 def few_rows(tokens: Tokens, training: TrainingConfig) -> Tokens:
@@ -25,10 +22,10 @@ def few_rows(tokens: Tokens, training: TrainingConfig) -> Tokens:
         training: its ``batch_size`` and ``accumulation`` are read, as the rehearsal has them.
     """
     step = training.batch_size * training.accumulation
-    heavy = -(-max(step, _PASS) // step) * step
+    heavy = -(-max(step, PASS_ROWS) // step) * step
     chosen = {
         TRAIN: _choose(tokens.splits[TRAIN], heavy, 2 * step),
-        VALIDATION: _choose(tokens.splits[VALIDATION], _PASS, _PASS),
+        VALIDATION: _choose(tokens.splits[VALIDATION], PASS_ROWS, PASS_ROWS),
     }
     return Tokens(
         splits=chosen,

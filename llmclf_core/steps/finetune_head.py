@@ -20,7 +20,8 @@ from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.probe import fit_probe
 from llmclf_core.processes import process_state
 from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
-from llmclf_core.steps.scored import BATCH, ScoredJob
+from llmclf_core.steps.scored import ScoredJob
+from llmclf_core.tokens.batching import PASS_ROWS
 from llmclf_core.training.loop import Logits, Task
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class HeadJob(ScoredJob[HeadModel, HeadClassifier]):
             model,
             self.train_ids["input_ids"],
             self.encoder.pad_id,
-            BATCH,
+            PASS_ROWS,
             self.state / f"embeddings-{process_state().process_index}.npy",
             around=lambda rows: self.frozen.given(TRAIN, rows),
         )

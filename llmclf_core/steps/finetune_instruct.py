@@ -33,15 +33,13 @@ from llmclf_core.processes import device
 from llmclf_core.progress import Ticker
 from llmclf_core.steps.frozen import Frozen, Pass, SharedPass, frozen_layers
 from llmclf_core.steps.neural import NeuralJob
-from llmclf_core.tokens.batching import Rows
+from llmclf_core.tokens.batching import PASS_ROWS, Rows
 from llmclf_core.tokens.instruct import InstructEncoder, render
 from llmclf_core.tokens.prompt import Prompt
 from llmclf_core.tokens.tokenize import row_lengths
 from llmclf_core.training.loop import Logits, Task
 from llmclf_core.training.losses import balanced_weights
 from llmclf_core.training.validation import validation_metrics
-
-_BATCH = 16
 
 
 def finetune_instruct(
@@ -171,7 +169,7 @@ class InstructJob(NeuralJob[PeftModel, InstructClassifier]):
         def validate() -> tuple[dict[str, float], Logits]:
             with self.frozen.whole(), Ticker("validate", len(self.validation_ids)) as ticker:
                 answerer = make_answerer(model, self.encoder, self.instruct)
-                logits = answerer.answer(self.validation_ids, _BATCH, ticker.update).logits
+                logits = answerer.answer(self.validation_ids, PASS_ROWS, ticker.update).logits
             return validation_metrics(logits, self.validation_truth, self.labels), logits
 
         return Task(model, self._lengths(), loss, validate)

@@ -17,7 +17,7 @@ from llmclf_core.models.embed import pooled_embeddings
 from llmclf_core.models.head import HeadModel
 from llmclf_core.models.probe import fit_probe as fit_layer
 from llmclf_core.steps.fit import Chosen, FitJob, Stopwatch, Weights, choose
-from llmclf_core.steps.scored import BATCH
+from llmclf_core.tokens.batching import PASS_ROWS
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import row_lengths
 from llmclf_core.training.loop import LogMetrics
@@ -102,7 +102,7 @@ class _ProbeJob(FitJob[ProbeClassifier]):
             model,
             self.splits[name]["input_ids"],
             self.encoder.pad_id,
-            BATCH,
+            PASS_ROWS,
             self.state / f"embeddings-{name}.npy",
             watch.tick,
         )

@@ -23,12 +23,11 @@ from llmclf_core.models.shared_prefix import SharedPrefix
 from llmclf_core.paths import cache_dir, fingerprint
 from llmclf_core.processes import device, process_state, wait_for_everyone
 from llmclf_core.steps.state import drop_old
-from llmclf_core.tokens.batching import Rows, pad, sorted_batches
+from llmclf_core.tokens.batching import PASS_ROWS, Rows, pad, sorted_batches
 from llmclf_core.training.states import States
 
 log = logging.getLogger(__name__)
 
-_BATCH = 16
 _KEPT_SECONDS = 24 * 3600
 _TOLERANCE = 1e-3
 """Of the largest number: the same pass, done in two parts, gives the same but for rounding."""
@@ -203,8 +202,8 @@ def _store(rows: Sequence[Sequence[int]], key: Sequence[Any], example: Tensor) -
     digest = hashlib.sha256()
     for row in rows:
         digest.update(np.array([len(row), *row], dtype=np.int64).tobytes())
-    directory = _root() / fingerprint(digest.hexdigest(), _BATCH, str(example.dtype), *key)
-    return States(directory, _lengths(rows), _BATCH, example.shape[-1], example.dtype)
+    directory = _root() / fingerprint(digest.hexdigest(), PASS_ROWS, str(example.dtype), *key)
+    return States(directory, _lengths(rows), PASS_ROWS, example.shape[-1], example.dtype)
 
 
 def _fill(path: Pass, lower: LowerLayers, states: States, rows: Sequence[Sequence[int]]) -> None:
@@ -218,7 +217,7 @@ def _fill(path: Pass, lower: LowerLayers, states: States, rows: Sequence[Sequenc
 def _check(path: Pass, frozen: Frozen, texts: Texts) -> None:
     """Some models' upper layers read more than the output of the layer below."""
     split, rows = next(iter(texts.items()))
-    batch = sorted_batches(_lengths(rows), _BATCH)[-1]
+    batch = sorted_batches(_lengths(rows), PASS_ROWS)[-1]
     plain = path.over([rows[i] for i in batch])
     with frozen.left_out(), frozen.given(split, batch):
         ours = path.over([rows[i] for i in batch])

@@ -13,7 +13,7 @@ from llmclf_core.artifacts import TRAIN, VALIDATION
 from llmclf_core.config import TokenizeConfig
 from llmclf_core.processes import device
 from llmclf_core.steps.neural import NeuralJob
-from llmclf_core.tokens.batching import Rows, pad
+from llmclf_core.tokens.batching import PASS_ROWS, Rows, pad
 from llmclf_core.tokens.encode import Encoder
 from llmclf_core.tokens.tokenize import row_lengths
 from llmclf_core.training.loop import Logits, Task
@@ -22,9 +22,6 @@ from llmclf_core.training.validation import validation_metrics
 
 M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=Classifier)
-
-BATCH = 16
-"""Rows in a forward pass without gradients."""
 
 
 class ScoredJob(NeuralJob[M, C]):
@@ -62,7 +59,7 @@ class ScoredJob(NeuralJob[M, C]):
                 self.validation_ids,
                 self.encoder.pad_id,
                 len(self.labels),
-                BATCH,
+                PASS_ROWS,
                 lambda rows: self.frozen.given(VALIDATION, rows),
             )
             return validation_metrics(logits, self.validation_truth, self.labels), logits

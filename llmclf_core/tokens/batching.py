@@ -13,6 +13,9 @@ _POOL_BATCHES = 32
 """Rows are sorted by length inside shuffled pools of this many batches: little padding, and an
 order that stays random."""
 
+PASS_ROWS = 16
+"""Rows in a forward pass without gradients, in training steps."""
+
 Rows = npt.NDArray[np.int64]
 
 
