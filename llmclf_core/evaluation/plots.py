@@ -132,8 +132,8 @@ def _name(axes: Axes, points: Sequence[CostPoint]) -> None:
     for point in points:
         names = [_named(axes, point, place) for place in _PLACES]
         boxes = [name.get_window_extent() for name in names]
-        free = [b.count_overlaps(taken) == 0 and axes.bbox.x1 >= b.x1 for b in boxes]
-        best = free.index(True) if any(free) else 0
+        faults = [(box.x1 > axes.bbox.x1, box.count_overlaps(taken)) for box in boxes]
+        best = faults.index(min(faults))  # better over something than cut off
         taken.append(boxes[best])
         for name in names[:best] + names[best + 1 :]:
             name.remove()
@@ -163,7 +163,7 @@ def _room(seconds: list[float]) -> tuple[float, float]:
     """Limits of a logarithmic axis with a place for the names at its right."""
     low, high = min(seconds), max(seconds)
     width = max(high / low, 10.0)
-    return low / width**0.08, low * width**1.4
+    return low / width**0.08, low * width**1.6
 
 
 def _svg(

@@ -5,6 +5,7 @@ import pytest
 from llmclf_core.config import CompareConfig
 from llmclf_core.evaluation.compare import compare
 from llmclf_core.evaluation.pages import render_comparison
+from llmclf_core.evaluation.plots import CostPoint, cost_svg
 from llmclf_core.evaluation.report import render
 from llmclf_core.failures import Failure
 from tests.browser.conftest import DESKTOP, PHONE
@@ -130,6 +131,35 @@ def test_text_in_plots_is_legible_on_a_phone(show, files):
         )
     )
     assert height >= 9
+
+
+CUT_OFF = """
+const cut = [];
+for (const text of document.querySelectorAll('svg text')) {
+  const box = text.getBoundingClientRect(), frame = text.ownerSVGElement.getBoundingClientRect();
+  if (box.width && (box.left < frame.left - 1 || box.right > frame.right + 1
+      || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)) cut.push(text.textContent);
+}
+return cut;
+"""
+
+
+@pytest.mark.parametrize("name", ["single", "multi"])
+def test_no_text_in_plots_is_cut_off(show, files, name):
+    page = show(files[name])
+    page.open_details()
+    assert page.run(CUT_OFF) == []
+
+
+def test_names_in_a_crowded_cost_plot_are_not_cut_off(show, tmp_path):
+    crowded = [("TF-IDF", 60, 0.974), ("Frozen probe", 14760, 0.963), ("Encoder", 2460, 0.939)]
+    crowded += [("LLM with head", 11160, 0.958), ("Instructed LLM", 22680, 0.95)]
+    points = [CostPoint(n, s, f1, f1 - 0.02, f1 + 0.02, False, False) for n, s, f1 in crowded]
+    file = tmp_path / "plot.html"
+    file.write_text(f"<main>{cost_svg(points, 'Macro F1', 'a plot')}</main>", "utf-8")
+    page = show(file)
+    assert page.run("return document.querySelectorAll('svg text').length") > len(points)
+    assert page.run(CUT_OFF) == []
 
 
 def test_print_shows_what_is_folded_and_no_links(show, files):
