@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,7 +41,8 @@ def compiled_layers(model: nn.Module) -> Iterator[None]:
         raise UserError(
             "training.compile: this base model's layers cannot be compiled; leave it out"
         )
-    torch._dynamo.config.disable = False  # steps leave the compiler out, for a faster start
+    os.environ.pop("TORCHDYNAMO_DISABLE", None)  # a step sets it, for a faster start
+    torch._dynamo.config.disable = False
     torch._dynamo.config.recompile_limit = max(_GRAPHS, torch._dynamo.config.recompile_limit)
     _try()
     log.info("layers are compiled in the first passes, which therefore take longer")

@@ -75,6 +75,7 @@ def test_all_layers_share_what_is_compiled(monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(compiled, "_BACKEND", backend)
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # as in a step
     torch._dynamo.reset()
     model = adapted()
     with compiled_layers(model):
@@ -131,6 +132,7 @@ def test_a_compiler_that_does_not_work_is_told(monkeypatch):
         raise RuntimeError("no g++")
 
     monkeypatch.setattr(compiled, "_BACKEND", backend)
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     with (
         pytest.raises(UserError, match=r"training\.compile: .* does not work here .*no g\+\+"),
         compiled_layers(adapted()),
