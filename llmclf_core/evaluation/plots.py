@@ -132,11 +132,15 @@ def _name(axes: Axes, points: Sequence[CostPoint]) -> None:
     for point in points:
         names = [_named(axes, point, place) for place in _PLACES]
         boxes = [name.get_window_extent() for name in names]
-        faults = [(box.x1 > axes.bbox.x1, box.count_overlaps(taken)) for box in boxes]
+        faults = [(not _inside(axes, box), box.count_overlaps(taken)) for box in boxes]
         best = faults.index(min(faults))  # better over something than cut off
         taken.append(boxes[best])
         for name in names[:best] + names[best + 1 :]:
             name.remove()
+
+
+def _inside(axes: Axes, box: Bbox) -> bool:
+    return axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
 
 
 def _bar(axes: Axes, point: CostPoint) -> Bbox:
