@@ -1,5 +1,10 @@
 """Layers that PyTorch's compiler runs give what they give otherwise."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +30,7 @@ from llmclf_core.steps.finetune_instruct import InstructJob
 from llmclf_core.tokens.tokenize import tokenize
 from tests.conftest import missing_service
 
+ROOT = Path(__file__).parents[3]
 LORA = LoraConfig(rank=4, dropout=0.0)
 
 
@@ -75,7 +81,6 @@ def test_all_layers_share_what_is_compiled(monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(compiled, "_BACKEND", backend)
-    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # as in a step
     torch._dynamo.reset()
     model = adapted()
     with compiled_layers(model):
@@ -88,6 +93,33 @@ def test_all_layers_share_what_is_compiled(monkeypatch):
     gradients(model, 3)
     assert len(graphs) == 2
     assert all(module._compiled_call_impl is None for module in model.modules())
+
+
+IN_A_STEP = """
+from llmclf_core.steps.process import step
+
+with step("a training"):
+    import torch
+    from llmclf_core.models import compiled
+    from tests.unit.training.test_compiled import adapted, gradients
+
+    graphs = []
+    compiled._BACKEND = lambda graph, _: graphs.append(graph) or graph.forward
+    model = adapted()
+    with compiled.compiled_layers(model):
+        graphs.clear()
+        gradients(model, 7)
+    print(len(graphs))
+"""
+
+
+def test_takes_effect_in_a_step_which_starts_without_the_compiler():
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHDYNAMO_DISABLE"}
+    found = subprocess.run(
+        [sys.executable, "-c", IN_A_STEP],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (found.returncode, found.stdout.split()) == (0, ["2"]), found.stderr
 
 
 def head(tokens, base):
@@ -132,7 +164,6 @@ def test_a_compiler_that_does_not_work_is_told(monkeypatch):
         raise RuntimeError("no g++")
 
     monkeypatch.setattr(compiled, "_BACKEND", backend)
-    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     with (
         pytest.raises(UserError, match=r"training\.compile: .* does not work here .*no g\+\+"),
         compiled_layers(adapted()),
