@@ -20,12 +20,13 @@ from typing import Any
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from benchmarks.fast.cases import CASES
-from benchmarks.fast.measure import measure, native_bf16, size_of
+from benchmarks.fast.measure import measure, size_of
 from benchmarks.fast.results import Results, key_of, replace_table, table
 from benchmarks.fast.turns import ROOT, WorkerError
 from benchmarks.fast.work import Case, Settings
 from llmclf_core.errors import UserError, exit_on_user_error
 from llmclf_core.models.base import resolve
+from llmclf_core.models.bfloat16 import native_bfloat16
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps.process import set_up_logging
 from pipelines.assets import fetch
@@ -115,7 +116,7 @@ def _arguments() -> argparse.Namespace:
 
 def _chosen(only: str | None) -> list[Case]:
     if only is None:
-        return [case for case in CASES if not (case.stand_in and native_bf16())]
+        return [case for case in CASES if not (case.stand_in and native_bfloat16())]
     chosen = [case for case in CASES if case.id == only]
     if not chosen:
         raise UserError(f"no case {only}; there are {', '.join(case.id for case in CASES)}")

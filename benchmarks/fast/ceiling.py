@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 from benchmarks.fast.turns import Clock
 from benchmarks.fast.work import Record, Work
+from llmclf_core.models.bfloat16 import native_bfloat16
 
 _TOKENS, _TOKENS_EMULATED = 2048, 32
 _REPEATS = 5
@@ -70,7 +71,7 @@ class Matmuls:
 
 
 def _is_emulated(dtype: torch.dtype) -> bool:
-    return dtype == torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported()
+    return dtype == torch.bfloat16 and not native_bfloat16()
 
 
 def ceilings(base: Path) -> dict[str, float]:

@@ -8,15 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.claims.portable import made_on
 from benchmarks.fast.ceiling import ceilings
 from benchmarks.fast.prepare import prepare
 from benchmarks.fast.statistics import median_and_range, order
 from benchmarks.fast.turns import Worker
 from benchmarks.fast.work import Case, Record, Settings, Work, resolved
-from llmclf_core.models.base import compute_dtype
+from llmclf_core.models.bfloat16 import native_bfloat16
 from llmclf_core.registry.lineage import versions
 
 LIBRARIES = ["accelerate", "bitsandbytes", "trl"]
@@ -25,17 +23,12 @@ Pair = dict[str, Record]
 """``ours`` and ``reference``."""
 
 
-def native_bf16() -> bool:
-    """Whether this processor computes in bfloat16, and does not only emulate it."""
-    return compute_dtype("auto") == torch.bfloat16
-
-
 def size_of(case: Case, short: bool) -> Settings:
     """The size that suits this machine, resolved."""
     settings = case.short if short else case.full
-    if case.emulated is not None and not native_bf16():
+    if case.emulated is not None and not native_bfloat16():
         settings = replace(case.emulated, repetitions=1) if short else case.emulated
-    return resolved(settings, native_bf16())
+    return resolved(settings, native_bfloat16())
 
 
 def measure(case: Case, settings: Settings, root: Path, base: Path) -> dict[str, Any]:

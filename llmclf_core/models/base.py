@@ -38,6 +38,7 @@ from transformers import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
+from llmclf_core.models.bfloat16 import native_bfloat16, widen_products
 from llmclf_core.models.weights import weights_fingerprint
 from llmclf_core.paths import cache_dir, expand, file_sha256
 from llmclf_core.processes import device
@@ -196,12 +197,7 @@ def compute_dtype(setting: str) -> torch.dtype:
     """``auto`` to bfloat16 where the hardware multiplies it natively, else float32."""
     if setting != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[setting]
-    if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # AVX2-only processors emulate bfloat16 about a hundred times slower than float32.
-        native = bool(torch.cpu._is_avx512_bf16_supported())
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 def resolve_dtype(config: BaseModelConfig) -> BaseModelConfig:
@@ -267,7 +263,7 @@ def load_pretrained(
             llm_int8_skip_modules=list(unquantized) or None,
         )
     try:
-        return kind.from_pretrained(
+        model = kind.from_pretrained(
             base.directory, use_safetensors=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, ImportError, KeyError) as error:
@@ -278,6 +274,9 @@ def load_pretrained(
         raise UserError(
             f"the weights of base model {base.source} are damaged ({error}); fetch it again"
         ) from None
+    if not native_bfloat16():
+        widen_products(model[0] if isinstance(model, tuple) else model)
+    return model
 
 
 def bare_model(kind: Any, directory: Path) -> Any:

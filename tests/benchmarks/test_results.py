@@ -84,8 +84,8 @@ def native(monkeypatch):
     """Sets whether the hardware has bfloat16."""
 
     def set_(value):
-        monkeypatch.setattr("benchmarks.fast.measure.native_bf16", lambda: value)
-        monkeypatch.setattr(program, "native_bf16", lambda: value)
+        monkeypatch.setattr("benchmarks.fast.measure.native_bfloat16", lambda: value)
+        monkeypatch.setattr(program, "native_bfloat16", lambda: value)
 
     return set_
 
