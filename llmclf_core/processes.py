@@ -33,14 +33,17 @@ def process_state() -> PartialState:
 
 
 def on_cpu() -> bool:
-    """Whether there is no CUDA device; Accelerate has to be told to form a group of CPUs.
+    """Whether there is no CUDA device, or ``ACCELERATE_USE_CPU`` says not to use it.
+
+    Accelerate has to be told to form a group of CPUs.
 
     Raises:
         UserError: when there is none where ``LLMCLF_NEEDS_GPU`` is set.
     """
     import torch
+    from accelerate.utils import parse_flag_from_env
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return False
     if os.environ.get(NEEDS_GPU):
         raise UserError(

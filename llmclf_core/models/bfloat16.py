@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmclf_core.processes import on_cpu
+
 
 def native_bfloat16() -> bool:
     """Whether this process's device multiplies bfloat16 itself."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    if on_cpu():
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def widen_products(model: nn.Module) -> None:

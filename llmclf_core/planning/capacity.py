@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from llmclf_core.processes import on_cpu
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _FILES = (
@@ -26,7 +28,7 @@ def gpu_memory() -> int | None:
     """Bytes that are free on this process's GPU; None without one."""
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+    return None if on_cpu() else int(torch.cuda.mem_get_info()[0])
 
 
 def _within_limits() -> Iterator[int]:

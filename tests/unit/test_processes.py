@@ -27,6 +27,14 @@ def test_where_a_gpu_was_asked_for_nothing_is_computed_without(monkeypatch):
     assert not on_cpu()
 
 
+def test_a_gpu_can_be_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert on_cpu()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    assert not on_cpu()
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
