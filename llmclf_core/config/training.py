@@ -14,9 +14,14 @@ class TrainingConfig(Section):
 
     epochs: PositiveInt = 3
     batch_size: PositiveInt = 8
-    """Rows in one forward pass, on each process."""
+    """Rows in a batch, on each process."""
     accumulation: PositiveInt = 1
-    """Forward passes in one optimiser step."""
+    """Batches in one optimiser step."""
+    pass_tokens: PositiveInt | None = None
+    """Most tokens, padding included, that a forward pass reads at once; a step's rows are dealt out
+    among as many passes as that takes, and their gradients add up. A single row may have more.
+    Unset: whole batches on a GPU, about a thousand tokens on a processor, which is faster there and
+    takes less memory. The trained weights are the same to rounding."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak rate of the adapter."""
     head_learning_rate: float | None = Field(default=None, gt=0)
@@ -67,7 +72,7 @@ class EncoderTrainingConfig(TrainingConfig):
 
     epochs: PositiveInt = 4
     batch_size: PositiveInt = 16
-    """Rows in one forward pass, on each process."""
+    """Rows in a batch, on each process."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak rate of all weights, or of the adapter."""
     warmup: Fraction = 0.1

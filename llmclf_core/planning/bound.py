@@ -10,6 +10,7 @@ from transformers import AutoConfig
 from llmclf_core.planning.parameters import count
 from llmclf_core.planning.rehearsal import row_bytes, tokens_of
 from llmclf_core.tokens.batching import PASS_ROWS
+from llmclf_core.training.passes import token_limit
 
 _FLOAT = 4
 _PROCESS = 1_000_000_000
@@ -55,11 +56,19 @@ def bound(job: Any) -> int:
     # Embeddings of all rows are there several times when a head is fitted on them.
     rows = row_bytes(job.approach, tokens_of(job.tokens))
     rows += 8 * _FLOAT * shape.hidden * len(job.train_truth)
-    passes = _activations(shape, job.training.batch_size, length) + _logits(job, shape, length)
+    passes = _activations(shape, _tokens(job, length), length) + _logits(job, shape, length)
     return int(_PROCESS + weights + _TRAINED * trained + rows + passes)
 
 
-def _activations(shape: _Shape, batch: int, length: int) -> int:
+def _tokens(job: Any, length: int) -> int:
+    """In a training pass, at most."""
+    prefix = len(job.encoder.prefix) if job.approach == "instruct" else 0
+    limit = token_limit(job.training, prefix)
+    whole = int(job.training.batch_size) * length
+    return whole if limit is None else max(length, min(limit, whole * job.training.accumulation))
+
+
+def _activations(shape: _Shape, tokens: int, length: int) -> int:
     """Of a training pass through all layers; of one without gradients the keys and values, and one
     layer.
 
@@ -68,7 +77,7 @@ def _activations(shape: _Shape, batch: int, length: int) -> int:
     """
     a_token = 2 * _FLOAT * (17 * shape.hidden + 6 * shape.wide + 3 * shape.heads * length)
     cached = 2 * _FLOAT * shape.hidden * PASS_ROWS * length * shape.layers
-    return a_token * (batch * length * shape.layers + PASS_ROWS * length) + cached
+    return a_token * (tokens * shape.layers + PASS_ROWS * length) + cached
 
 
 def _logits(job: Any, shape: _Shape, length: int) -> int:
@@ -77,5 +86,6 @@ def _logits(job: Any, shape: _Shape, length: int) -> int:
         return 0
     answers = job.encoder.answers
     scored = _PAIRS * max(len(ids) for ids in answers.options)
-    places = max(job.training.batch_size * min(answers.longest, length), scored)
+    rows = job.training.batch_size * job.training.accumulation  # in one pass, at most
+    places = max(rows * min(answers.longest, length), scored)
     return 4 * _FLOAT * shape.vocabulary * int(places)

@@ -172,7 +172,8 @@ class InstructJob(NeuralJob[PeftModel, InstructClassifier]):
                 logits = answerer.answer(self.validation_ids, PASS_ROWS, ticker.update).logits
             return validation_metrics(logits, self.validation_truth, self.labels), logits
 
-        return Task(model, self._lengths(), loss, validate)
+        shared = 0 if self.shared is None else len(self.shared.ids)
+        return Task(model, self._lengths(), loss, validate, shared=shared)
 
     def _loss(self, module: nn.Module, rows: Rows, weights: list[float]) -> Tensor:
         """Sum of the rows' losses, each answer token's times its label's weight."""

@@ -30,7 +30,7 @@ C = TypeVar("C", bound=Classifier)
 
 CHECKPOINT = "checkpoint"
 
-_NOT_DECIDING = {"checkpoint_seconds", "compile", "frozen_layers", "memory_check"}
+_NOT_DECIDING = {"checkpoint_seconds", "compile", "frozen_layers", "memory_check", "pass_tokens"}
 """Settings of the loop that the result does not depend on."""
 
 

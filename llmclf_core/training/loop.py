@@ -32,6 +32,7 @@ from llmclf_core.training.checkpoint import (
     trainable,
 )
 from llmclf_core.training.optimizer import make_optimizer
+from llmclf_core.training.passes import passes, token_limit
 from llmclf_core.training.schedule import rate_factor
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Task:
             logits they came from, float32, (rows, n_labels). Called in eval mode.
         warm: the untrained start already predicts, so it is validated and may be the best.
         head: names of trainable parameters that learn at ``head_learning_rate``.
+        shared: tokens, among ``lengths``, that all rows begin with and a pass reads once.
     """
 
     model: nn.Module
@@ -61,6 +63,7 @@ class Task:
     validate: Callable[[], tuple[dict[str, float], Logits]]
     warm: bool = False
     head: set[str] = field(default_factory=set)
+    shared: int = 0
 
 
 class Loop:
@@ -98,6 +101,7 @@ class Loop:
         self.progress = Progress(seconds=spent)
         self.best = Best({}, torch.empty(0))
         self._counted = 0.0
+        self._limit = token_limit(config, task.shared)
 
     @property
     def processes(self) -> int:
@@ -171,11 +175,14 @@ class Loop:
         self.model.train()
         n_rows = sum(len(rows) for rows in batches)
         mine = batches[self.accelerator.process_index :: self.processes]
+        # Gradients are averaged over processes; scale back to the mean over the step's rows. The
+        # others wait for this process's gradient also where no rows are left for it.
+        weight = self.processes / n_rows if mine else 0.0
+        each = passes(mine or batches[:1], self.task.lengths, self._limit, self.task.shared)
         total = torch.zeros((), device=self.accelerator.device)
-        for i, rows in enumerate(mine):
-            # Gradients are averaged over processes; scale back to the mean over the step's rows.
-            with self._sync(last=i == len(mine) - 1):
-                loss = self.task.loss(self.model, rows) * (self.processes / n_rows)
+        for i, rows in enumerate(each):
+            with self._sync(last=i == len(each) - 1):
+                loss = self.task.loss(self.model, rows) * weight
                 self.accelerator.backward(loss)
             total += loss.detach()
         self._apply_gradient()

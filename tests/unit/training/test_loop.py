@@ -338,9 +338,29 @@ def launch(processes, arguments, cache):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_passes_of_any_size_give_the_same_training(tokens_path, tiny_base, tmp_path, monkeypatch):
+    sizes = []
+
+    def seen(*arguments, dealt=loop.passes):
+        found = dealt(*arguments)
+        sizes[-1] += len(found)
+        return found
+
+    monkeypatch.setattr(loop, "passes", seen)
+    options = {"epochs": 1, "lora": {"dropout": 0.0}, "accumulation": 2}
+    for tokens in (1, 100, 10_000):
+        sizes.append(0)
+        train(tokens_path, tiny_base, tmp_path / str(tokens), **options, pass_tokens=tokens)
+        forget_finished_trainings()
+    assert sizes[0] == 72 > sizes[1] > sizes[2] == 5  # rows, and steps of at most 16 rows
+    assert_near_weights(tmp_path / "1", tmp_path / "10000")
+    assert_near_weights(tmp_path / "100", tmp_path / "10000")
+
+
 @pytest.mark.parametrize("approach", ["head", "instruct"])
 def test_two_processes_train_as_one_does(approach, corpus_path, tiny_base, tmp_path):
-    """Two processes of batch 4 see the same eight rows a step as one with two batches of 4."""
+    """Two processes of batch 5 see the same ten rows a step as one with two batches of 5; no rows
+    of the last step's two are left for the second one."""
     base = BaseModelConfig(source=str(tiny_base))
     prompt = InstructConfig(prompt="{labels}\n{text}") if approach == "instruct" else None
     tokens = tmp_path / "tokens"

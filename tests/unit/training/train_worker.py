@@ -27,7 +27,7 @@ if __name__ == "__main__":
         LoraConfig(rank=4, dropout=0.0),
         own,
         TrainingConfig(
-            epochs=1, batch_size=4, accumulation=int(accumulation), learning_rate=5e-3, patience=0
+            epochs=1, batch_size=5, accumulation=int(accumulation), learning_rate=5e-3, patience=0
         ),
         Path(output),
     )
