@@ -86,6 +86,6 @@ def _logits(job: Any, shape: _Shape, length: int) -> int:
         return 0
     answers = job.encoder.answers
     scored = _PAIRS * max(len(ids) for ids in answers.options)
-    rows = job.training.batch_size * job.training.accumulation  # in one pass, at most
+    rows = job.training.batch_size * job.training.accumulation  # a pass may read a whole step's
     places = max(rows * min(answers.longest, length), scored)
     return 4 * _FLOAT * shape.vocabulary * int(places)
