@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -38,6 +39,7 @@ from transformers import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
+from llmclf_core.models.attention import use_blocked_attention
 from llmclf_core.models.bfloat16 import native_bfloat16, widen_products
 from llmclf_core.models.weights import weights_fingerprint
 from llmclf_core.paths import cache_dir, expand, file_sha256
@@ -274,9 +276,21 @@ def load_pretrained(
         raise UserError(
             f"the weights of base model {base.source} are damaged ({error}); fetch it again"
         ) from None
+    plain = model[0] if isinstance(model, tuple) else model
+    _keep_layout(plain)
+    if config.attention == "auto":
+        use_blocked_attention(plain)
     if not native_bfloat16():
-        widen_products(model[0] if isinstance(model, tuple) else model)
+        widen_products(plain)
     return model
+
+
+def _keep_layout(model: nn.Module) -> None:
+    """On processors with bfloat16, bitsandbytes would rearrange NF4 weights for good in the first
+    pass without gradients, and compute none through them any more in the next training step."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def bare_model(kind: Any, directory: Path) -> Any:

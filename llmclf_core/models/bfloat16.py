@@ -23,6 +23,12 @@ def native_bfloat16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """In which a matrix is multiplied: its own, but for bfloat16 that is not native."""
+    emulated = x.dtype == torch.bfloat16 and not native_bfloat16()
+    return torch.float32 if emulated else x.dtype
+
+
 def widen_products(model: nn.Module) -> None:
     """Let a model's linear layers in bfloat16 multiply in float32; parameters stay as they are."""
     for module in model.modules():

@@ -12,12 +12,13 @@ from transformers.cache_utils import DynamicLayer
 
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
+from llmclf_core.models.attention import BLOCKED
 from llmclf_core.models.base import Base, load_pretrained
 
 SHARED_PREFIX = "sdpa_shared_prefix"
 """An attention of our own: sdpa, that may also be told that rows share a prefix."""
 
-_MASKABLE = ("eager", "sdpa", SHARED_PREFIX)
+_MASKABLE = ("eager", "sdpa", BLOCKED, SHARED_PREFIX)
 
 
 def load_causal(base: Base, config: BaseModelConfig, dtype: torch.dtype) -> Any:

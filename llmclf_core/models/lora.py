@@ -16,6 +16,7 @@ from torch import nn
 from llmclf_core.config import LoraConfig
 from llmclf_core.errors import UserError
 from llmclf_core.models.dropout import Dropout
+from llmclf_core.models.low_rank import LowRank
 
 
 def add_adapter(
@@ -44,9 +45,11 @@ def add_adapter(
     )
     model = get_peft_model(backbone, peft_config)
     model.peft_config["default"].base_model_name_or_path = base_source
-    if config.dropout:
-        for layer in _adapted(model):
-            layer.lora_dropout["default"] = Dropout(config.dropout)
+    dropout = Dropout(config.dropout)  # one for all, so that layers of one input share its mask
+    for layer in _adapted(model):
+        LowRank.use(layer)
+        if config.dropout:
+            layer.lora_dropout["default"] = dropout
     return model
 
 
@@ -134,6 +137,9 @@ def load_adapter(backbone: Any, path: Path) -> PeftModel:
         ) from None
     if all(m.get_base_layer().weight.dtype == torch.float32 for m in _adapted(model)):
         model.merge_adapter()
+    else:
+        for layer in _adapted(model):
+            LowRank.use(layer)
     return model.eval()
 
 

@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from llmclf_core.models.attention import BLOCKED, attend
 from llmclf_core.models.causal import SHARED_PREFIX, plain_attention
 from llmclf_core.models.plain_scoring import answer_losses
 from llmclf_core.processes import device
@@ -69,7 +69,8 @@ def _hindrance(model: Any, ids: Sequence[int]) -> str | None:
         return "nothing stands before the text"
     if not plain_attention(model):
         return "the model's attention depends on more than a mask"
-    if model.config._attn_implementation != "sdpa" or not model.is_backend_compatible():
+    known = model.config._attn_implementation in ("sdpa", BLOCKED)
+    if not known or not model.is_backend_compatible():
         return "the model's attention is not sdpa, or cannot be replaced"
     return None
 
@@ -95,13 +96,14 @@ def _failure(model: Any, plain: Any, shared: SharedPrefix) -> str | None:
 
 @contextmanager
 def _replaced_attention(model: Any) -> Iterator[None]:
+    own = model.config._attn_implementation
     AttentionInterface.register(SHARED_PREFIX, _attention)
     AttentionMaskInterface.register(SHARED_PREFIX, sdpa_mask)
     model.set_attn_implementation(SHARED_PREFIX)
     try:
         yield
     finally:
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(own)
 
 
 class SharedPrefix:
@@ -201,18 +203,14 @@ def _attention(
         (1, length, heads, width), and no weights.
     """
     if layout is None:
-        return _sdpa(module, query, key, value, attention_mask, **kwargs), None
+        return attend(module, query, key, value, attention_mask, **kwargs)
     shared = [states[:, :, : layout.prefix] for states in (query, key, value)]
     own = [layout.rows_of(states[0]) for states in (query, key, value)]
     keys, values = (
         torch.cat([before.expand(len(rows), -1, -1, -1), rows], 2)
         for before, rows in zip(shared[1:], own[1:], strict=True)
     )
-    prefix = _sdpa(module, *shared, None, **kwargs)
-    rows = _sdpa(module, own[0], keys, values, attention_mask, **kwargs)
+    query, key, value = shared
+    prefix, _ = attend(module, query, key, value, None, **kwargs)
+    rows, _ = attend(module, own[0], keys, values, attention_mask, ends=True, **kwargs)
     return layout.sequence(prefix, rows), None
-
-
-def _sdpa(module: Any, *arguments: Tensor | None, **kwargs: Any) -> Tensor:
-    output: Tensor = sdpa_attention_forward(module, *arguments, **kwargs)[0]
-    return output

@@ -63,7 +63,7 @@ def bound(job: Any) -> int:
 def _tokens(job: Any, length: int) -> int:
     """In a training pass, at most."""
     prefix = len(job.encoder.prefix) if job.approach == "instruct" else 0
-    limit = token_limit(job.training, prefix)
+    limit = token_limit(job.training, prefix, job.dtype.itemsize)
     whole = int(job.training.batch_size) * length
     return whole if limit is None else max(length, min(limit, whole * job.training.accumulation))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -139,7 +140,8 @@ class NeuralJob(Job[C], Generic[M, C]):
         torch.manual_seed(self.seed)
         model = self.build()
         with self.shortcut(model) as self.frozen:
-            task, checkpoint = self.task(model), self.state / CHECKPOINT
+            task = replace(self.task(model), itemsize=self.dtype.itemsize)
+            checkpoint = self.state / CHECKPOINT
             # A training is charged for what another one has computed for it.
             spent = time.monotonic() - begun + self.frozen.seconds
             loop = Loop(task, self.training, self.seed, checkpoint, log_metrics, spent)

@@ -55,6 +55,7 @@ class Task:
         warm: the untrained start already predicts, so it is validated and may be the best.
         head: names of trainable parameters that learn at ``head_learning_rate``.
         shared: tokens, among ``lengths``, that all rows begin with and a pass reads once.
+        itemsize: bytes of a number in hidden states.
     """
 
     model: nn.Module
@@ -64,6 +65,7 @@ class Task:
     warm: bool = False
     head: set[str] = field(default_factory=set)
     shared: int = 0
+    itemsize: int = 4
 
 
 class Loop:
@@ -101,7 +103,7 @@ class Loop:
         self.progress = Progress(seconds=spent)
         self.best = Best({}, torch.empty(0))
         self._counted = 0.0
-        self._limit = token_limit(config, task.shared)
+        self._limit = token_limit(config, task.shared, task.itemsize)
 
     @property
     def processes(self) -> int:

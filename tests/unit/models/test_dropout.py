@@ -36,11 +36,19 @@ def test_neighbours_are_independent():
 def test_by_torchs_generator():
     drop, x = Dropout(0.3), torch.ones(33)
     torch.manual_seed(5)
-    first, second = drop(x), drop(x)
+    first, second = drop(x), drop(x.clone())
     torch.manual_seed(5)
     assert torch.equal(drop(x), first)
-    assert torch.equal(drop(x), second)
+    assert torch.equal(drop(x.clone()), second)
     assert not torch.equal(first, second)
+
+
+def test_one_input_after_the_other_has_its_own_mask_and_the_same_input_shares_it():
+    drop, x, other = Dropout(0.5), torch.ones(64), torch.ones(64)
+    first = drop(x)
+    assert torch.equal(drop(x), first)
+    assert not torch.equal(drop(other), first)
+    assert not torch.equal(drop(x), first)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])

@@ -52,3 +52,4 @@ def test_the_limit_is_the_settings_or_the_devices(monkeypatch, cpu):
     assert token_limit(TrainingConfig(pass_tokens=77), 300) == 77
     assert token_limit(TrainingConfig()) == (1024 if cpu else None)
     assert token_limit(TrainingConfig(), 300) == (2224 if cpu else None)
+    assert token_limit(TrainingConfig(), 300, itemsize=2) == (3248 if cpu else None)

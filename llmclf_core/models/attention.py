@@ -1,0 +1,182 @@
+"""Causal attention on processors, by plain matrix products over blocks of queries.
+
+PyTorch's own kernel for processors spends most of its time beside the matrix products, above all in
+the backward pass. Here a block of queries is multiplied with all keys that it may see, by the
+library that multiplies everything else; blocks that no query of them sees are never computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from llmclf_core.models.bfloat16 import product_dtype
+from llmclf_core.processes import on_cpu
+
+BLOCKED = "sdpa_blocked"
+"""Attention of this module: transformers' sdpa wherever it does not suit."""
+
+_QUERIES = 64
+"""Of a block."""
+_KEPT = 1024
+"""Weights of longer sequences are computed again in the backward pass: they would take more memory
+than everything else."""
+
+
+def use_blocked_attention(model: Any) -> None:
+    """On a processor, let a transformers model that attends by sdpa attend by this module."""
+    if on_cpu() and model.config._attn_implementation == "sdpa" and model.is_backend_compatible():
+        AttentionInterface.register(BLOCKED, attend)
+        AttentionMaskInterface.register(BLOCKED, sdpa_mask)
+        model.set_attn_implementation(BLOCKED)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    ends: bool = False,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls an attention.
+
+    Args:
+        module: the attention layer.
+        query: (batch, heads, queries, width).
+        key: (batch, key heads, keys, width).
+        value: like keys.
+        attention_mask: which keys the queries see, or None where attention is causal or whole.
+        ends: the mask is a causal one for queries that stand at the keys' end.
+        **kwargs: dropout, scaling and so on.
+
+    Returns:
+        (batch, queries, heads, width), and no weights.
+    """
+    causal = ends or (attention_mask is None and _is_causal(module, query, key, kwargs))
+    if not causal or not _suits(query, kwargs):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
+    scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    return causal_attention(query, key, value, scaling), None
+
+
+def _is_causal(module: Any, query: Tensor, key: Tensor, kwargs: Any) -> bool:
+    told = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if told is None else told
+    return bool(causal) and query.shape[2] == key.shape[2] > 1
+
+
+def _suits(query: Tensor, kwargs: Any) -> bool:
+    return (
+        query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.bfloat16)
+        and not kwargs.get("dropout")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """Attention of queries that stand at the keys' end and never look ahead.
+
+    Args:
+        query: (batch, heads, queries, width).
+        key: (batch, key heads, keys, width); each serves as many heads as there are to one.
+        value: like keys.
+        scaling: of the products of queries and keys.
+
+    Returns:
+        (batch, queries, heads, width).
+    """
+    result: Tensor = _Causal.apply(query, key, value, scaling)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Causal(torch.autograd.Function):
+    """softmax(q kᵀ · scaling) v, a block of queries after the other."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        blocks, dtype = _Blocks(query, key), product_dtype(query)
+        keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+        batch, heads, length, width = query.shape
+        result = query.new_empty(batch, length, heads, width).transpose(1, 2)
+        wanted = any(ctx.needs_input_grad)
+        kept = []
+        for block in blocks:
+            weights = blocks.weights(block, query, keys, scaling)
+            blocks.put(block, result, weights @ values[:, : block.seen])
+            if wanted and blocks.keys <= _KEPT:
+                kept.append(weights)
+        ctx.scaling = scaling
+        if wanted:
+            ctx.save_for_backward(query, key, value, *kept)
+        return result.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, *kept = ctx.saved_tensors
+        grad, blocks, dtype = grads[0].transpose(1, 2), _Blocks(query, key), product_dtype(query)
+        keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+        of_query = torch.empty_like(query)
+        of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+        for i, block in enumerate(blocks):
+            weights = kept[i] if kept else blocks.weights(block, query, keys, ctx.scaling)
+            rows, seen = blocks.take(block, grad, dtype), slice(block.seen)
+            of_values[:, seen].baddbmm_(weights.transpose(1, 2), rows)
+            of_weights = rows @ values[:, seen].transpose(1, 2)
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, dtype)
+            blocks.put(block, of_query, (of_scores @ keys[:, seen]).mul_(ctx.scaling))
+            rows = blocks.take(block, query, dtype).mul_(ctx.scaling)
+            of_keys[:, seen].baddbmm_(of_scores.transpose(1, 2), rows)
+        of_key, of_value = (t.view(key.shape).to(key.dtype) for t in (of_keys, of_values))
+        return of_query, of_key, of_value, None
+
+
+class _Block:
+    """Queries from ``begin`` to ``end``, which see the first ``seen`` keys at most."""
+
+    def __init__(self, begin: int, end: int, seen: int) -> None:
+        self.rows, self.size, self.seen = slice(begin, end), end - begin, seen
+
+
+class _Blocks:
+    """How tensors are cut. Heads that share keys stand one behind the other in a matrix."""
+
+    def __init__(self, query: Tensor, key: Tensor) -> None:
+        self.batch, heads, self.queries, self.width = query.shape
+        self.key_heads, self.keys = key.shape[1], key.shape[2]
+        self.group = heads // self.key_heads
+
+    def __iter__(self) -> Iterator[_Block]:
+        before = self.keys - self.queries
+        for begin in range(0, self.queries, _QUERIES):
+            end = min(begin + _QUERIES, self.queries)
+            yield _Block(begin, end, before + end)
+
+    def flat(self, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Keys or values to (batch · key heads, keys, width)."""
+        return states.reshape(-1, self.keys, self.width).to(dtype)
+
+    def take(self, block: _Block, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of (batch, heads, queries, width): a copy, (batch · key heads, rows, width)."""
+        rows = states[:, :, block.rows].to(dtype, copy=True, memory_format=torch.contiguous_format)
+        return rows.view(-1, self.group * block.size, self.width)
+
+    def put(self, block: _Block, states: Tensor, rows: Tensor) -> None:
+        """The way back."""
+        states[:, :, block.rows] = rows.view(self.batch, -1, block.size, self.width)
+
+    def weights(self, block: _Block, query: Tensor, keys: Tensor, scaling: float) -> Tensor:
+        """Of each query over the keys, (batch · key heads, rows, seen)."""
+        rows = self.take(block, query, keys.dtype).mul_(scaling)
+        scores = rows @ keys[:, : block.seen].transpose(1, 2)
+        ahead = torch.full((block.size, block.size), -torch.inf, dtype=scores.dtype).triu_(1)
+        scores.view(-1, block.size, block.seen)[:, :, block.seen - block.size :] += ahead
+        return scores.softmax(-1)

@@ -1,0 +1,131 @@
+"""The adapter's product is PEFT's: results, gradients, merged weights."""
+
+import pytest
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear
+
+from llmclf_core.config import BaseModelConfig, LoraConfig
+from llmclf_core.models.base import load_backbone, resolve
+from llmclf_core.models.dropout import Dropout
+from llmclf_core.models.lora import add_adapter
+from llmclf_core.models.low_rank import LowRank
+
+
+def adapted(base, dtype=torch.float32, dropout=0.0, **more):
+    """A model whose adapter does something."""
+    config = BaseModelConfig(source=str(base), **more)
+    backbone = load_backbone(resolve(config.source), config, dtype)
+    model = add_adapter(backbone, LoraConfig(rank=3, alpha=6, dropout=dropout), config.source)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(std=0.05)
+    return model
+
+
+def layers(model):
+    return [m for m in model.modules() if isinstance(m, LoraLayer)]
+
+
+def as_peft_has_it(model):
+    for layer in layers(model):
+        layer.lora_variant.clear()
+        layer.cast_input_dtype_enabled = True
+
+
+def run(model, seed=3):
+    torch.manual_seed(seed)
+    hidden = model(input_ids=torch.randint(5, 50, (2, 33))).last_hidden_state
+    model.zero_grad()
+    (hidden.float() * torch.randn(hidden.shape)).sum().backward()
+    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return hidden.detach(), grads
+
+
+def distance(found, wanted):
+    return ((found.float() - wanted.float()).norm() / wanted.float().norm()).item()
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_results_and_gradients_are_those_of_peft(tiny_base, quantization):
+    model = adapted(tiny_base, quantization=quantization).train()
+    hidden, grads = run(model)
+    assert len(grads) == 2 * len(layers(model))
+    as_peft_has_it(model)
+    wanted, wanted_grads = run(model)
+    assert distance(hidden, wanted) < 1e-5
+    for name, grad in grads.items():
+        assert distance(grad, wanted_grads[name]) < 1e-4, name
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_in_bfloat16_it_is_as_near_to_float32_as_peft_is(tiny_base, monkeypatch, native):
+    monkeypatch.setattr("llmclf_core.models.bfloat16.native_bfloat16", lambda: native)
+    wanted, wanted_grads = run(adapted(tiny_base).train())
+    model = adapted(tiny_base, torch.bfloat16).train()
+    hidden, grads = run(model)
+    as_peft_has_it(model)
+    theirs, their_grads = run(model)
+    assert hidden.dtype == torch.bfloat16
+    assert distance(hidden, wanted) < 1.5 * distance(theirs, wanted)
+    for name, grad in grads.items():
+        assert grad.dtype == torch.float32
+        assert distance(grad, wanted_grads[name]) < 0.1, name
+        assert distance(grad, wanted_grads[name]) < 2 * distance(
+            their_grads[name], wanted_grads[name]
+        )
+
+
+def test_with_dropout_it_is_the_same_on_average(tiny_base):
+    model = adapted(tiny_base, dropout=0.3).eval()
+    layer = layers(model)[0]
+    x = torch.randn(4, layer.in_features)
+    whole = layer(x)
+    layer.train()
+    torch.manual_seed(0)
+    some = torch.stack([layer(x.clone()) for _ in range(4000)])
+    own = layer.base_layer(x)
+    spread = some.std(0) / 4000**0.5
+    assert ((some.mean(0) - whole).abs() < 5 * spread + 1e-6).all()
+    assert not torch.allclose(some[0], some[1])
+    assert (whole - own).abs().max() > 10 * spread.max()
+
+
+def test_layers_of_one_input_share_its_mask_and_no_others(tiny_base):
+    model = adapted(tiny_base, dropout=0.5).train()
+    (dropout,) = {id(m): m for m in model.modules() if isinstance(m, Dropout)}.values()
+    drawn, own = [], dropout.kept
+    dropout.kept = lambda x: drawn.append((id(x), own(x)[0])) or own(x)
+    model(input_ids=torch.randint(5, 50, (1, 7)))
+    kept = [id(found) for _, found in drawn]
+    # queries, keys and values; output; gate and up; down
+    assert [kept.index(k) for k in kept[:7]] == [0, 0, 0, 3, 4, 4, 6]
+
+
+def test_merging_gives_the_same_and_can_be_undone(tiny_base):
+    model = adapted(tiny_base).eval()
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    ids = torch.randint(5, 50, (2, 9))
+    wanted = model(input_ids=ids).last_hidden_state
+    for safe in (False, True):
+        model.merge_adapter(safe_merge=safe)
+        torch.testing.assert_close(model(input_ids=ids).last_hidden_state, wanted)
+        model.unmerge_adapter()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter, before[name])
+
+
+def test_a_result_that_is_a_view_is_left_alone():
+    layer = torch.nn.Linear(4, 3)
+    wrapped = Linear(layer, "default", PeftLoraConfig(r=2, lora_alpha=2), r=2, lora_alpha=2)
+    LowRank.use(wrapped)
+    torch.nn.init.normal_(wrapped.lora_B["default"].weight)
+    x = torch.randn(2, 5, 4, requires_grad=True)
+    result = wrapped(x)
+    low = x @ wrapped.lora_A["default"].weight.T @ wrapped.lora_B["default"].weight.T
+    torch.testing.assert_close(result, layer(x) + low)
+    (grad,) = torch.autograd.grad(result.sum(), x)
+    (wanted,) = torch.autograd.grad((layer(x) + low).sum(), x)
+    torch.testing.assert_close(grad, wanted)
