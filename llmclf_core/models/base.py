@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
 _WEIGHTS = "*.safetensors"
+_REARRANGES = "support_avx512bf16_for_cpu"
 _HUB_FILES = ["*.json", _WEIGHTS, "*.model", "*.txt", "*.jinja"]
 
 
@@ -289,8 +290,8 @@ def _keep_layout(model: nn.Module) -> None:
     """On processors with bfloat16, bitsandbytes would rearrange NF4 weights for good in the first
     pass without gradients, and compute none through them any more in the next training step."""
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, _REARRANGES):
+            setattr(module, _REARRANGES, False)
 
 
 def bare_model(kind: Any, directory: Path) -> Any:

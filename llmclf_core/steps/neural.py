@@ -20,11 +20,13 @@ from llmclf_core.labels import LabelSpace
 from llmclf_core.models.base import resolve, resolve_dtype
 from llmclf_core.models.compiled import compiled_layers
 from llmclf_core.planning.check import check_memory
+from llmclf_core.processes import on_cpu
 from llmclf_core.steps.frozen import Frozen
 from llmclf_core.steps.job import Job
 from llmclf_core.training.checkpoint import trainable
 from llmclf_core.training.cost import cost_of
 from llmclf_core.training.loop import Logits, LogMetrics, Loop, Task
+from llmclf_core.training.memory import keep_freed_memory
 
 M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=Classifier)
@@ -136,6 +138,8 @@ class NeuralJob(Job[C], Generic[M, C]):
 
     def train(self, log_metrics: LogMetrics) -> C:
         check_memory(self)
+        if on_cpu():
+            keep_freed_memory()
         begun = time.monotonic()
         torch.manual_seed(self.seed)
         model = self.build()
