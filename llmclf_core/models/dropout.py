@@ -26,17 +26,20 @@ class Dropout(nn.Dropout):
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, int, Tensor] | None = None
+        """The last input, its version (it may be changed in place), and what was kept of it."""
 
     def kept(self, x: Tensor) -> tuple[Tensor, float]:
         """Any shape: the elements that are kept, zero in place of the others, and the factor that
         makes up for these."""
         dropped = round(self.p * (1 << _BITS))
         if not self._is_ours(x) or not 0 < dropped < 1 << _BITS:
+            self._last = None
             return super().forward(x), 1.0
-        if self._last is None or self._last[0] is not x:
-            self._last = x, _Masked.apply(x, _mask(x, dropped))  # type: ignore[no-untyped-call]
-        return self._last[1], (1 << _BITS) / ((1 << _BITS) - dropped)
+        if self._last is None or self._last[0] is not x or self._last[1] != x._version:
+            kept = _Masked.apply(x, _mask(x, dropped))  # type: ignore[no-untyped-call]
+            self._last = x, x._version, kept
+        return self._last[2], (1 << _BITS) / ((1 << _BITS) - dropped)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""

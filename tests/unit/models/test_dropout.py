@@ -51,6 +51,20 @@ def test_one_input_after_the_other_has_its_own_mask_and_the_same_input_shares_it
     assert not torch.equal(drop(x), first)
 
 
+def test_an_input_that_was_changed_in_place_is_another_one():
+    drop, x = Dropout(0.5), torch.ones(64)
+    drop(x)
+    x += 1
+    assert set(drop(x).tolist()) == {0.0, 4.0}
+
+
+def test_nothing_is_held_behind_a_pass_without_dropout():
+    drop = Dropout(0.5)
+    drop(torch.ones(64))
+    drop.eval()(torch.ones(1))
+    assert drop._last is None
+
+
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_none_and_all(p):
     assert torch.equal(Dropout(p)(torch.ones(9)), torch.full((9,), 1.0 - p))
