@@ -122,7 +122,9 @@ def encoder(corpus: Path, base: Path, tmp: Path, lora: LoraConfig | None = None)
         EncoderTrainingConfig(epochs=8, learning_rate=5e-3 if lora else 1e-3),
         tmp / "classifier",
     )
-    return Subject(classifier, tmp / "classifier", own if lora else None)
+    if lora is None:
+        return Subject(classifier, tmp / "classifier", None)
+    return Subject(classifier, tmp / "classifier", own, MERGED)
 
 
 def encoder_lora(corpus: Path, base: Path, tmp: Path) -> Subject:
