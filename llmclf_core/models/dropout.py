@@ -50,6 +50,7 @@ class Dropout(nn.Dropout):
         return (
             self.training
             and x.device.type == "cpu"
+            and not x.is_inference()  # has no version
             and x.element_size() in _INTEGERS
             and not torch.compiler.is_compiling()
         )
