@@ -1,17 +1,18 @@
-"""Causal attention on processors, by plain matrix products over blocks of queries.
+"""Attention on processors, by plain matrix products over blocks of queries.
 
 PyTorch's own kernel for processors spends most of its time beside the matrix products, above all in
 the backward pass. Here a block of queries is multiplied with all keys that it may see, by the
-library that multiplies everything else; blocks that no query of them sees are never computed.
+library that multiplies everything else; keys behind the last one that a block sees are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -53,18 +54,21 @@ def attend(
         query: (batch, heads, queries, width).
         key: (batch, key heads, keys, width).
         value: like keys.
-        attention_mask: which keys the queries see, or None where attention is causal or whole.
+        attention_mask: which keys the queries see, or what is added to their scores; None where
+            attention is causal or whole.
         ends: the mask is a causal one for queries that stand at the keys' end.
         **kwargs: dropout, scaling and so on.
 
     Returns:
         (batch, queries, heads, width), and no weights.
     """
-    causal = ends or (attention_mask is None and _is_causal(module, query, key, kwargs))
-    if not causal or not _suits(query, kwargs):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return causal_attention(query, key, value, scaling), None
+    if _suits(query, kwargs):
+        if ends or (attention_mask is None and _is_causal(module, query, key, kwargs)):
+            return causal_attention(query, key, value, scaling), None
+        if attention_mask is not None and _is_added(attention_mask, query):
+            return masked_attention(query, key, value, attention_mask, scaling), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
 
 
 def _is_causal(module: Any, query: Tensor, key: Tensor, kwargs: Any) -> bool:
@@ -82,6 +86,12 @@ def _suits(query: Tensor, kwargs: Any) -> bool:
     )
 
 
+def _is_added(mask: Tensor, query: Tensor) -> bool:
+    """Whether a mask is added to the scores of all heads alike, and nothing is to be learnt."""
+    like_query = mask.dtype == query.dtype and mask.dim() == 4 and mask.shape[1] == 1
+    return like_query and mask.shape[2] == query.shape[2] and not torch.is_grad_enabled()
+
+
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
     """Attention of queries that stand at the keys' end and never look ahead.
 
@@ -96,6 +106,47 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) 
     """
     result: Tensor = _Causal.apply(query, key, value, scaling)  # type: ignore[no-untyped-call]
     return result
+
+
+_LAST_SEEN: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
+"""For masks in use: all layers of a pass have the same."""
+
+
+def masked_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float
+) -> Tensor:
+    """Attention through a mask, without gradients.
+
+    Args:
+        query: (batch, heads, queries, width).
+        key: (batch, key heads, keys, width); each serves as many heads as there are to one.
+        value: like keys.
+        mask: what is added to the scores, (batch or 1, 1, queries, keys); the dtype's least number
+            or -inf for a key that is not seen. Every query sees one.
+        scaling: of the products of queries and keys.
+
+    Returns:
+        (batch, queries, heads, width).
+    """
+    blocks, dtype = _Blocks(query, key), product_dtype(query)
+    keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+    batch, heads, length, width = query.shape
+    result = query.new_empty(batch, length, heads, width).transpose(1, 2)
+    if (last := _LAST_SEEN.get(mask)) is None:
+        last = _LAST_SEEN[mask] = _last_seen(mask)
+    for block in blocks:
+        seen = max(last[block.rows])
+        scores = blocks.take(block, query, dtype).mul_(scaling) @ keys[:, :seen].transpose(1, 2)
+        scores.view(batch, -1, block.size, seen).add_(mask[:, :, block.rows, :seen])
+        blocks.put(block, result, scores.softmax(-1) @ values[:, :seen])
+    return result.transpose(1, 2)
+
+
+def _last_seen(mask: Tensor) -> list[int]:
+    """For each query, the number of keys up to the last one that it sees in any row."""
+    seen = (mask > torch.finfo(mask.dtype).min).any(0).squeeze(0)
+    places = torch.arange(1, seen.shape[1] + 1)
+    return (seen * places).amax(1).clamp(min=1).tolist()
 
 
 class _Causal(torch.autograd.Function):

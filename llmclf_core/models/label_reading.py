@@ -16,7 +16,7 @@ from torch import Tensor
 from llmclf_core.models.label_search import State
 from llmclf_core.models.plain_scoring import Sequences, written
 from llmclf_core.models.tree_attention import Nodes, Past, Reader
-from llmclf_core.models.trie import Trie
+from llmclf_core.models.trie import Trie, log_totals
 from llmclf_core.processes import device
 
 NEGLIGIBLE = 1e-5
@@ -89,9 +89,8 @@ class LikelyReading:
 
     def _first_edges(self, logits: Tensor) -> Tensor:
         """Log-probabilities of the edges that leave node 0, (…, n of them), float32."""
-        logits = logits.float()
-        chosen = logits[..., self._trie.edges[self._root]]
-        return chosen - logits.logsumexp(-1, keepdim=True)
+        chosen = logits[..., self._trie.edges[self._root]].float()
+        return chosen - log_totals(logits).unsqueeze(-1)
 
     def _read_options(
         self, rows: Sequence[int], states: Sequence[State], wanted: Tensor
@@ -105,12 +104,29 @@ class LikelyReading:
         trie = self._trie
         places, nodes = trie.some(trie.on_way(wanted))
         past, begun = self.past.take(rows), [written(self._options, state) for state in states]
-        logits = self._reader.read(past, begun, nodes)[0][:, 1:].float()
+        logits = self._reader.read(past, begun, nodes)[0][:, 1:]
+        totals = log_totals(logits)
         # A place of -1 reads the last node's logits; these edges do not count.
         at = places[:, trie.parents]
         m = torch.arange(len(rows), device=device()).unsqueeze(1)
-        edges = logits[m, at, trie.edges] - logits.logsumexp(-1)[m, at]
-        for i, option in wanted.nonzero().tolist():
-            end = places[i, trie.ends[option]]
-            self._firsts[rows[i], (*states[i], option)] = self._first_edges(logits[i, end])
+        edges = logits[m, at, trie.edges].float() - totals[m, at]
+        self._note_firsts(rows, states, wanted, places, logits, totals)
         return edges, at >= 0
+
+    def _note_firsts(
+        self,
+        rows: Sequence[int],
+        states: Sequence[State],
+        wanted: Tensor,
+        places: Tensor,
+        logits: Tensor,
+        totals: Tensor,
+    ) -> None:
+        """What may come behind each of the options that were read."""
+        row, option = wanted.nonzero(as_tuple=True)
+        end = places[row, self._trie.ends[option]]
+        first = self._trie.edges[self._root]
+        found = logits[row.unsqueeze(1), end.unsqueeze(1), first].float()
+        found -= totals[row, end].unsqueeze(1)
+        for i, j, edges in zip(row.tolist(), option.tolist(), found, strict=True):
+            self._firsts[rows[i], (*states[i], j)] = edges

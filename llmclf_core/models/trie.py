@@ -10,6 +10,9 @@ from torch import Tensor
 
 from llmclf_core.models.tree_attention import Nodes
 
+_PLACES = 8
+"""Whose logits are in float32 at a time."""
+
 
 @dataclass(frozen=True)
 class Trie:
@@ -138,9 +141,25 @@ class Trie:
         Returns:
             float32, (batch, n_options).
         """
-        logits = logits.float()
-        chosen = logits[:, self.parents, self.edges] - logits.logsumexp(-1)[:, self.parents]
+        chosen = logits[:, self.parents, self.edges].float() - log_totals(logits)[:, self.parents]
         return self.along(chosen).sum(-1)
+
+
+def log_totals(logits: Tensor) -> Tensor:
+    """Logarithm of the sum of exponentials over the vocabulary.
+
+    A few places at a time, as a float32 copy of all would not fit into a processor's caches, and by
+    ``log_softmax``, which is several times as fast as ``logsumexp`` there.
+
+    Args:
+        logits: (…, vocabulary).
+
+    Returns:
+        float32, (…).
+    """
+    places = torch.split(logits.reshape(-1, logits.shape[-1]), _PLACES)
+    totals = [some[:, 0] - some.log_softmax(-1)[:, 0] for some in map(Tensor.float, places)]
+    return torch.cat(totals).view(logits.shape[:-1])
 
 
 def _ancestors(nodes: Sequence[tuple[int, ...]]) -> Tensor:

@@ -9,7 +9,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.models import attention
-from llmclf_core.models.attention import BLOCKED, attend, causal_attention
+from llmclf_core.models.attention import BLOCKED, attend, causal_attention, masked_attention
 from llmclf_core.models.base import load_backbone, resolve
 
 
@@ -56,6 +56,73 @@ def test_bfloat16_is_as_near_to_float32_as_it_can_be(monkeypatch, native):
     for ours, theirs in zip(grads, torch.autograd.grad(wanted, states, grad), strict=True):
         assert ours.dtype == torch.bfloat16
         assert distance(ours, theirs) < 0.015
+
+
+def mask_of(sees, dtype=torch.float32):
+    return torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
+
+
+def some_mask(batch, queries, keys):
+    """Anything may be seen, and each query sees itself."""
+    sees = torch.rand(batch, 1, queries, keys) < 0.5
+    sees |= torch.eye(queries, keys, dtype=torch.bool)
+    sees[:, :, :, keys - 7 :] = False  # which nobody sees
+    return sees
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
+@pytest.mark.parametrize(
+    ("length", "rows"), [((2, 9), 3), ((150, 157), 3), ((1, 9), 3), ((70, 133), 1)]
+)
+@torch.no_grad()
+def test_through_a_mask_results_are_those_of_sdpa(length, rows, heads):
+    states, _ = made(3, *heads, *length)
+    sees = some_mask(rows, *length)
+    query, key, value = states
+    key, value = (x.repeat_interleave(heads[0] // heads[1], 1) for x in (key, value))
+    wanted = scaled_dot_product_attention(query, key, value, sees, scale=0.3).transpose(1, 2)
+    mask = mask_of(sees)
+    for _ in range(2):  # the second time, what the mask lets through is known
+        found = masked_attention(*states, mask, 0.3)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_another_mask_in_the_place_of_an_old_one_is_another():
+    states, _ = made(2, 2, 2, 70, 70)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        sees = some_mask(2, 70, 70)
+        sees[:, :, :, 10 * seed + 12 :] = False
+        sees[:, :, :, 0] = True
+        wanted = scaled_dot_product_attention(*states, sees, scale=0.3).transpose(1, 2)
+        found = masked_attention(*states, mask_of(sees), 0.3)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert len(attention._LAST_SEEN) <= 1
+
+
+@pytest.mark.parametrize("native", [True, False])
+@torch.no_grad()
+def test_through_a_mask_bfloat16_is_near_to_float32(monkeypatch, native):
+    monkeypatch.setattr("llmclf_core.models.bfloat16.native_bfloat16", lambda: native)
+    states, _ = made(2, 6, 6, 150, 157)
+    sees = some_mask(2, 150, 157)
+    wanted = scaled_dot_product_attention(*states, sees, scale=0.25).transpose(1, 2)
+    rounded = [s.bfloat16() for s in states]
+    found = masked_attention(*rounded, mask_of(sees, torch.bfloat16), 0.25)
+    assert found.dtype == torch.bfloat16
+    assert distance(found, wanted) < 0.01
+
+
+@pytest.mark.parametrize("grad", [True, False], ids=["with gradients", "without"])
+def test_a_mask_is_used_without_gradients_only(monkeypatch, grad):
+    calls = []
+    monkeypatch.setattr(attention, "masked_attention", lambda *a: calls.append(a))
+    states, _ = made(1, 2, 2, 5, 5)
+    with torch.set_grad_enabled(grad):
+        module = SimpleNamespace(is_causal=True, num_key_value_groups=1, training=False)
+        attend(module, *states, torch.zeros(1, 1, 5, 5))
+    assert len(calls) == (not grad)
 
 
 def distance(found, wanted):
