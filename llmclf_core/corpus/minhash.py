@@ -8,6 +8,7 @@ Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3.
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def text_hashes(words: pa.Array) -> UInt64s:
 
 
 class Signatures:
-    """MinHash signatures of a stream of texts.
+    """MinHash signatures of a stream of texts, computed beside the reading of the next ones.
 
     Args:
         config: threshold, shingle length and number of permutations.
@@ -68,11 +69,22 @@ class Signatures:
         self.bands, self.band_rows = bands(config.threshold, config.permutations)
         self._file = path.open("wb")
         self._band_hashes: list[npt.NDArray[np.uint32]] = []
+        self._worker = ThreadPoolExecutor(1, "minhash")
+        self._pending: Future[None] | None = None
 
     def add(self, words: pa.Array) -> None:
-        """Append the signatures of texts given as word lists."""
-        if len(words) == 0:
-            return
+        """Append the signatures of texts given as word lists; one call is computed at a time."""
+        self._wait()
+        if len(words):
+            self._pending = self._worker.submit(self._append, words)
+
+    def _wait(self) -> None:
+        """For the last call; what it raised is raised."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def _append(self, words: pa.Array) -> None:
         signatures = _signatures(words, self._config)
         self._file.write(signatures.tobytes())
         used = signatures[:, : self.bands * self.band_rows]
@@ -80,13 +92,15 @@ class Signatures:
 
     def finish(self) -> tuple[npt.NDArray[np.uint32], SignatureFile]:
         """Band hashes, shape (n, bands), and the signatures on disk."""
+        self._wait()
         self._file.close()
         all_bands = np.concatenate(self._band_hashes)
         self._band_hashes.clear()
         return all_bands, SignatureFile(self._path, self._config.permutations)
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the thread and the file."""
+        self._worker.shutdown()
         self._file.close()
 
 

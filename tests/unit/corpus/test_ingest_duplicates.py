@@ -256,3 +256,14 @@ def test_a_bucket_of_thousands_takes_bounded_work(run):
     corpus = _corpus(run, *extra)
     assert not [i for i in corpus.splits["train"]["id"] if i[0] == "x"]
     assert corpus.report["duplicates"]["within_a_split"]["near"]["test"] == 1499
+
+
+@pytest.mark.parametrize("then", ["add", "finish"])
+def test_signatures_that_cannot_be_written_are_told(tmp_path, then):
+    signatures = Signatures(DuplicateConfig(), tmp_path / "s.bin")
+    words = split_words(pa.array(["some text"], pa.large_string()))
+    signatures._file.close()
+    signatures.add(words)
+    with pytest.raises(ValueError, match="closed file"):
+        signatures.add(words) if then == "add" else signatures.finish()
+    signatures.close()
