@@ -41,6 +41,7 @@ from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
 from llmclf_core.models.attention import use_blocked_attention
 from llmclf_core.models.bfloat16 import native_bfloat16, widen_products
+from llmclf_core.models.rms_norm import use_fast_norms
 from llmclf_core.models.weights import weights_fingerprint
 from llmclf_core.paths import cache_dir, expand, file_sha256
 from llmclf_core.processes import device
@@ -279,6 +280,7 @@ def load_pretrained(
         ) from None
     plain = model[0] if isinstance(model, tuple) else model
     _keep_layout(plain)
+    use_fast_norms(plain)
     if config.attention == "auto":
         use_blocked_attention(plain)
     if not native_bfloat16():

@@ -8,6 +8,7 @@ their half size; those of one layer at a time are widened.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,8 +20,13 @@ from llmclf_core.processes import on_cpu
 def native_bfloat16() -> bool:
     """Whether this process's device multiplies bfloat16 itself."""
     if on_cpu():
-        return bool(torch.cpu._is_avx512_bf16_supported())
+        return _processor_multiplies()
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+@cache  # each call takes as long as a small product
+def _processor_multiplies() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -69,24 +69,24 @@ class _Added(torch.autograd.Function):
         ctx: Any, result: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
         dtype = product_dtype(x)
-        low = (_rows(x, dtype) @ down.to(dtype).T).mul_(scale)
-        _add(result, low, up.to(dtype).T)
+        ctx.dtypes, ctx.scale = (down.dtype, up.dtype), scale
+        down, up = down.to(dtype), up.to(dtype)
+        low = (_rows(x, dtype) @ down.T).mul_(scale)
+        _add(result, low, up.T)
         ctx.mark_dirty(result)
         ctx.save_for_backward(x, down, up, low)
-        ctx.scale = scale
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
         x, down, up, low = ctx.saved_tensors
-        dtype = low.dtype
-        grad = _rows(grads[0], dtype)
-        of_low = (grad @ up.to(dtype)).mul_(ctx.scale)
+        grad = _rows(grads[0], low.dtype)
+        of_low = (grad @ up).mul_(ctx.scale)
         of_x = None
         if ctx.needs_input_grad[1]:
-            of_x = (of_low @ down.to(dtype)).view(x.shape).to(x.dtype)
-        of_down = (of_low.T @ _rows(x, dtype)).to(down.dtype)
-        of_up = (grad.T @ low).to(up.dtype)
+            of_x = (of_low @ down).view(x.shape).to(x.dtype)
+        of_down = (of_low.T @ _rows(x, low.dtype)).to(ctx.dtypes[0])
+        of_up = (grad.T @ low).to(ctx.dtypes[1])
         return grads[0], of_x, of_down, of_up, None
 
 
