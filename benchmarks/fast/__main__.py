@@ -1,6 +1,7 @@
 """Measure speed and memory beside the reference recipe, then make the table.
 
 python -m benchmarks.fast run [--short] [--only ID] [--again] [--results DIR]
+python -m benchmarks.fast profile --only ID [--short] [--results DIR]
 python -m benchmarks.fast table [--results DIR]
 """
 
@@ -19,8 +20,9 @@ from typing import Any
 # The figures are for processors; both sides would take a GPU that is there.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+from benchmarks.fast import profiling
 from benchmarks.fast.cases import CASES
-from benchmarks.fast.measure import measure, size_of
+from benchmarks.fast.measure import measure, profile, size_of
 from benchmarks.fast.results import Results, key_of, replace_table, table
 from benchmarks.fast.turns import ROOT, WorkerError
 from benchmarks.fast.work import Case, Settings
@@ -47,8 +49,12 @@ def main() -> None:
     with exit_on_user_error():
         if arguments.what == "table":
             results.summarise(CASES)
-            lines = list(table(CASES, results.all(CASES)))
+            profiled = list(profiling.table(CASES, results.profiles(CASES)))
+            lines = [*table(CASES, results.all(CASES)), *([""] if profiled else []), *profiled]
             README.write_text(replace_table(README.read_text("utf-8"), lines), "utf-8")
+            return
+        if arguments.what == "profile":
+            _profile(_chosen(arguments.only), results, arguments.short)
             return
         failed = run(_chosen(arguments.only), results, arguments.short, arguments.again, _measured)
     print("\n".join(table(CASES, results.all(CASES))))
@@ -91,22 +97,37 @@ def run(
     return failed
 
 
-def command_of(case: Case, short: bool) -> str:
+def command_of(case: Case, short: bool, what: str = "run") -> str:
     """What measures this case alone."""
     size = ["--short"] if short else []
-    return shlex.join(["python", "-m", "benchmarks.fast", "run", *size, "--only", case.id])
+    return shlex.join(["python", "-m", "benchmarks.fast", what, *size, "--only", case.id])
+
+
+def _profile(cases: Sequence[Case], results: Results, short: bool) -> None:
+    for case in cases:
+        if not case.by_turns:
+            raise UserError(f"{case.id} does not work by turns; only such cases are profiled")
+        settings = size_of(case, short)
+        found = profile(case, settings, cache_dir() / "bench", _base())
+        found |= {"settings": asdict(settings), "command": command_of(case, short, "profile")}
+        results.write_profile(case, found)
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in found["shares"].items())
+        log.info("%s: %s", case.id, shares)
 
 
 def _measured(case: Case, settings: Settings) -> dict[str, Any]:
-    gguf = fetch("smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    return measure(case, settings, cache_dir() / "bench", resolve(str(gguf)).directory)
+    return measure(case, settings, cache_dir() / "bench", _base())
+
+
+def _base() -> Path:
+    return resolve(str(fetch("smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")).directory
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.fast", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "profile", "table"])
     parser.add_argument("--short", action="store_true", help="a few minutes, and no true figures")
     parser.add_argument("--only", metavar="ID", help="one case")
     parser.add_argument("--again", action="store_true", help="measure what holds, too")

@@ -63,6 +63,20 @@ def measure(case: Case, settings: Settings, root: Path, base: Path) -> dict[str,
     }
 
 
+def profile(case: Case, settings: Settings, root: Path, base: Path) -> dict[str, Any]:
+    """Where our side's time goes; arguments and errors as for :func:`measure`.
+
+    Returns:
+        As :func:`benchmarks.fast.profiling.ours`, and the machine and its ceiling.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmclf-bench-") as scratch:
+        work = prepare(case, settings, root, base, Path(scratch))
+        before = ceilings(base)
+        with Worker("benchmarks.fast.profiling:of", (case.ours, work)) as worker:
+            found = worker.finish()
+    return found | {"ceiling_gflops": before, "made_on": made_on()}
+
+
 def _by_turns(case: Case, work: Work) -> tuple[list[Pair], Pair]:
     with ExitStack() as stack:
         workers = {

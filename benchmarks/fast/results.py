@@ -61,6 +61,19 @@ class Results:
         self._file(case).parent.mkdir(parents=True, exist_ok=True)
         write_json(self._file(case), told | dict(measured) | more)
 
+    def write_profile(self, case: Case, measured: Result) -> None:
+        """Keep where our side's time goes."""
+        file = self._profile(case)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"id": case.id} | dict(measured))
+
+    def profiles(self, cases: Sequence[Case]) -> dict[str, Result]:
+        """What there is, by id."""
+        files = {case.id: self._profile(case) for case in cases}
+        return {
+            id_: json.loads(file.read_text("utf-8")) for id_, file in files.items() if file.exists()
+        }
+
     def all(self, cases: Sequence[Case]) -> dict[str, Result]:
         """What there is, by id, in the cases' order."""
         found = {case.id: self.read(case) for case in cases}
@@ -73,6 +86,9 @@ class Results:
 
     def _file(self, case: Case) -> Path:
         return self.root / "fast" / f"{case.id}.json"
+
+    def _profile(self, case: Case) -> Path:
+        return self.root / "fast" / "profiles" / f"{case.id}.json"
 
 
 def summary(results: Mapping[str, Result]) -> dict[str, Any]:

@@ -137,11 +137,19 @@ class Worker:
         self._process.wait()
 
 
+def function_of(side: str) -> Callable[[Any, Clock], dict[str, Any]]:
+    """The function that ``module:function`` names."""
+    module, _, name = side.partition(":")
+    function: Callable[[Any, Clock], dict[str, Any]] = getattr(
+        importlib.import_module(module), name
+    )
+    return function
+
+
 def _work(link: Connection) -> None:
     side, work = link.recv()
-    module, _, name = side.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)(work, Clock(link))
+        found = function_of(side)(work, Clock(link))
     except StoppedError:
         found = {}
     except Exception:

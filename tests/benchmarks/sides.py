@@ -3,6 +3,8 @@
 import os
 import time
 
+import torch
+
 
 def count_steps(work, clock):
     """Steps of 1, 2, 3, … units, each noted in a file with the process's id."""
@@ -30,3 +32,13 @@ def die(work, clock):
 
 def whole(work, clock):
     return {"peak_memory": 10, "began": time.time()}
+
+
+def multiply(work, clock):
+    """A turn of matrix products and little else."""
+    clock.wait()
+    matrix = torch.ones(400, 400)
+    while True:
+        for _ in range(20):
+            matrix = (matrix @ matrix).clamp_(0, 1)
+        clock.after(20)

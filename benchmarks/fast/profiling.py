@@ -1,0 +1,91 @@
+"""Where our side's time goes: a turn under PyTorch's profiler, by kinds of operators."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.fast.turns import Clock, StoppedError, Turn, function_of
+from benchmarks.fast.work import Case, Record, Work
+
+_KINDS = {
+    "matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "addmv"),
+    "attention's kernel": ("_scaled_dot_product_flash_attention_for_cpu",),
+    "softmax": ("_softmax", "_softmax_backward_data", "_log_softmax", "logsumexp"),
+    "copies and conversions": ("copy_", "cat", "index_select", "index", "fill_", "gather"),
+}
+_ELEMENTWISE = "elementwise, sums, the rest"
+_BETWEEN = "between operators (Python, allocation)"
+KINDS = (*_KINDS, _ELEMENTWISE, _BETWEEN)
+"""Of what a turn is made up; their shares add up to one."""
+
+
+def of(task: tuple[str, Work], clock: Clock) -> Record:
+    """Run a side for a turn to warm up, and another one under the profiler; gives itself the turns.
+
+    Args:
+        task: ``module:function`` of the side, and what it is given.
+        clock: not needed.
+
+    Returns:
+        ``amount`` and ``seconds`` of the turn, the profiler's cost included, and ``shares`` of the
+        seconds by kind of operator.
+    """
+    side, work = task
+    link = _Link(work.settings.steps)
+    with suppress(StoppedError):
+        function_of(side)(work, Clock(link))
+    turn = link.turns[-1]
+    return {"amount": turn.amount, "seconds": turn.seconds, "shares": _shares(link)}
+
+
+class _Link:
+    """Gives two turns; the second is profiled."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self.turns: list[Turn] = []
+        self.seconds = 0.0
+        self.profile = profile(activities=[ProfilerActivity.CPU])
+
+    def recv(self) -> int | None:
+        if len(self.turns) == 2:
+            return None
+        if self.turns:
+            self.profile.start()
+            self._begun = time.perf_counter()
+        return self._steps if self.turns else 1
+
+    def send(self, turn: Turn) -> None:
+        if self.turns:
+            self.seconds = time.perf_counter() - self._begun
+            self.profile.stop()
+        self.turns.append(turn)
+
+
+def _shares(link: _Link) -> dict[str, float]:
+    kinds = {f"aten::{name}": kind for kind, names in _KINDS.items() for name in names}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for operator in link.profile.key_averages():
+        if operator.key.startswith(("aten::", "bitsandbytes::")):
+            kind = kinds.get(operator.key, _ELEMENTWISE)
+            seconds[kind] += operator.self_cpu_time_total / 1e6
+    seconds[_BETWEEN] = link.seconds - sum(seconds.values())
+    return {kind: seconds[kind] / link.seconds for kind in KINDS}
+
+
+def table(cases: Sequence[Case], profiles: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Lines of Markdown: a row a case that has a profile."""
+    shown = [case for case in cases if case.id in profiles]
+    if not shown:
+        return
+    yield "| profile of our side | " + " | ".join(KINDS) + " |"
+    yield "| --- " * (len(KINDS) + 1) + "|"
+    for case in shown:
+        shares = profiles[case.id]["shares"]
+        yield f"| `{case.id}` | " + " | ".join(f"{shares[kind]:.0%}" for kind in KINDS) + " |"
