@@ -39,6 +39,7 @@ from transformers import (
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.errors import UserError
 from llmclf_core.files import atomic_directory
+from llmclf_core.models import last_layer
 from llmclf_core.models.attention import use_blocked_attention
 from llmclf_core.models.bfloat16 import native_bfloat16, widen_products
 from llmclf_core.models.rms_norm import use_fast_norms
@@ -285,6 +286,7 @@ def load_pretrained(
         use_blocked_attention(plain)
     if not native_bfloat16():
         widen_products(plain)
+    last_layer.prepare(plain)
     return model
 
 

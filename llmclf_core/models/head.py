@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llmclf_core.config import HeadConfig
+from llmclf_core.models.last_layer import at_places, only_read_at
 from llmclf_core.models.padding import causal, needed_mask
 
 
@@ -26,9 +28,13 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (batch, hidden).
     """
+    return hidden[torch.arange(len(hidden), device=hidden.device), last_places(mask)]
+
+
+def last_places(mask: Tensor) -> Tensor:
+    """Place of the last attended token, (batch, length) to (batch,), int64."""
     positions = torch.arange(mask.shape[1], device=mask.device)
-    last = (mask * positions).argmax(dim=1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    return (mask * positions).argmax(dim=1)
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -90,15 +96,24 @@ class HeadModel(nn.Module):
         self._causal = causal(backbone)
 
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Last hidden states, (batch, length, hidden); padding on either side."""
+        """Last hidden states, (batch, length, hidden); padding on either side.
+
+        Where the head pools the last token, they are of meaning there alone.
+        """
         inputs = {"input_ids": input_ids, "use_cache": False}
         mask = needed_mask(self._causal, attention_mask)
         if mask is not None:
             # Positions count real tokens, so that left padding does not shift a text.
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             inputs |= {"attention_mask": mask, "position_ids": positions}
-        output = self.backbone(**inputs)
+        with self._only_what_is_read(attention_mask):
+            output = self.backbone(**inputs)
         return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _only_what_is_read(self, mask: Tensor) -> AbstractContextManager[None]:
+        if self.head.pooling.kind != "last":
+            return nullcontext()
+        return only_read_at(at_places(last_places(mask).unsqueeze(1), mask.shape[1]))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask, both (batch, length), to logits (batch, n_labels), float32."""

@@ -119,7 +119,9 @@ def lower_layers(model: Any) -> LowerLayers:
         UserError: when there are none, or what they give changes from pass to pass; it says why.
     """
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    layers = _layers_of(plain)
+    layers = layers_of(plain)
+    if layers is None:
+        raise UserError("the base model's layers cannot be told apart")
     count = next((i for i, layer in enumerate(layers) if _trains(layer)), len(layers))
     if count == 0:
         raise UserError("all layers of the base model train; set lora.top_layers")
@@ -130,12 +132,11 @@ def lower_layers(model: Any) -> LowerLayers:
     return LowerLayers(layers, count)
 
 
-def _layers_of(model: Any) -> nn.ModuleList:
+def layers_of(model: Any) -> nn.ModuleList | None:
+    """A transformers decoder's layers, or None when they cannot be told apart."""
     total = int(model.config.get_text_config(decoder=True).num_hidden_layers)
     found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total]
-    if len(found) != 1:
-        raise UserError("the base model's layers cannot be told apart")
-    return found[0]
+    return found[0] if len(found) == 1 else None
 
 
 def _trains(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from llmclf_core.models.label_search import State
+from llmclf_core.models.last_layer import at_places, only_read_at
 from llmclf_core.models.padding import causal, needed_mask
 from llmclf_core.processes import device
 from llmclf_core.tokens.batching import pad
@@ -41,9 +42,10 @@ def answer_losses(model: Any, contexts: Sequences, answers: Sequences, pad_id: i
     places = first.unsqueeze(1) + torch.arange(wanted.shape[1], device=ids.device)
     places = places.clamp(max=ids.shape[1] - 1)  # behind a short answer's end
     seen = needed_mask(causal(model), mask)
-    logits = model(
-        input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=places
-    ).logits
+    with only_read_at(at_places(places, ids.shape[1])):
+        logits = model(
+            input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=places
+        ).logits
     # By rows of the vocabulary: across them torch adds up one after the other, and loses digits.
     losses = torch.nn.functional.cross_entropy(
         logits.float().flatten(0, 1), wanted.flatten(), reduction="none"

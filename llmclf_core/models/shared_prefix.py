@@ -30,6 +30,7 @@ from transformers.masking_utils import sdpa_mask
 
 from llmclf_core.models.attention import BLOCKED, attend
 from llmclf_core.models.causal import SHARED_PREFIX, plain_attention
+from llmclf_core.models.last_layer import at_places, only_read_at
 from llmclf_core.models.plain_scoring import answer_losses
 from llmclf_core.processes import device
 
@@ -148,7 +149,9 @@ class SharedPrefix:
         first = (end + len(context) - 1 for end, context in zip(ends, contexts, strict=False))
         places = chain(*(range(at, at + len(a)) for at, a in zip(first, answers, strict=True)))
         keep = torch.tensor(list(places), device=device())
-        logits = model(**self.inputs(rows), logits_to_keep=keep).logits[0]
+        inputs = self.inputs(rows)
+        with only_read_at(at_places(keep.unsqueeze(0), inputs["input_ids"].shape[1])):
+            logits = model(**inputs, logits_to_keep=keep).logits[0]
         wanted = torch.tensor(list(chain(*answers)), device=device())
         losses = cross_entropy(logits.float(), wanted, reduction="none")
         by_row = torch.split(losses, [len(a) for a in answers])

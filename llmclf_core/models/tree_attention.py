@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from llmclf_core.models.last_layer import at_places, only_read_at
 from llmclf_core.processes import device
 
 Sequences = Sequence[Sequence[int]]
@@ -95,14 +96,16 @@ class Reader:
         places = (read + mask.cumsum(1) - 1).clamp(min=0)
         behind = read + mask.sum(1, keepdim=True) + nodes.depths - 1
         node_places = torch.arange(width, width + n_nodes, device=ids.device).expand(len(ids), -1)
-        output = self.model(
-            input_ids=torch.cat([ids, nodes.tokens], 1),
-            attention_mask=self._bias(_visible(before, mask, nodes)),
-            position_ids=torch.cat([places, behind], 1),
-            past_key_values=None if past is None else past.cache(),
-            use_cache=True,
-            logits_to_keep=torch.cat([_last(mask), node_places], 1),
-        )
+        keep = torch.cat([_last(mask), node_places], 1)
+        with only_read_at(at_places(keep, width + n_nodes)):
+            output = self.model(
+                input_ids=torch.cat([ids, nodes.tokens], 1),
+                attention_mask=self._bias(_visible(before, mask, nodes)),
+                position_ids=torch.cat([places, behind], 1),
+                past_key_values=None if past is None else past.cache(),
+                use_cache=True,
+                logits_to_keep=keep,
+            )
         kept = before.shape[1] + width
         layers = output.past_key_values.layers
         held = tuple((lay.keys[:, :, :kept], lay.values[:, :, :kept]) for lay in layers)
