@@ -14,11 +14,29 @@ from benchmarks.fast.turns import Clock, StoppedError, Turn, function_of
 from benchmarks.fast.work import Case, Record, Work
 
 _KINDS = {
-    "matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "addmv"),
-    "attention's kernel": ("_scaled_dot_product_flash_attention_for_cpu",),
-    "softmax": ("_softmax", "_softmax_backward_data", "_log_softmax", "logsumexp"),
-    "copies and conversions": ("copy_", "cat", "index_select", "index", "fill_", "gather"),
+    "matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "gemm_4bit"),
+    "attention's kernel": (
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention_for_cpu_backward",
+    ),
+    "softmax": (
+        "_softmax",
+        "_softmax_backward_data",
+        "_log_softmax",
+        "_log_softmax_backward_data",
+        "logsumexp",
+    ),
+    "copies and conversions": (
+        "copy_",
+        "cat",
+        "index",
+        "index_select",
+        "gather",
+        "embedding",
+        "fill_",
+    ),
 }
+_LIBRARIES = ("aten", "bitsandbytes")
 _ELEMENTWISE = "elementwise, sums, the rest"
 _BETWEEN = "between operators (Python, allocation)"
 KINDS = (*_KINDS, _ELEMENTWISE, _BETWEEN)
@@ -40,7 +58,7 @@ def of(task: tuple[str, Work], clock: Clock) -> Record:
     link = _Link(work.settings.steps)
     with suppress(StoppedError):
         function_of(side)(work, Clock(link))
-    turn = link.turns[-1]
+    _, turn = link.turns
     return {"amount": turn.amount, "seconds": turn.seconds, "shares": _shares(link)}
 
 
@@ -69,12 +87,12 @@ class _Link:
 
 
 def _shares(link: _Link) -> dict[str, float]:
-    kinds = {f"aten::{name}": kind for kind, names in _KINDS.items() for name in names}
+    kinds = {name: kind for kind, names in _KINDS.items() for name in names}
     seconds: defaultdict[str, float] = defaultdict(float)
     for operator in link.profile.key_averages():
-        if operator.key.startswith(("aten::", "bitsandbytes::")):
-            kind = kinds.get(operator.key, _ELEMENTWISE)
-            seconds[kind] += operator.self_cpu_time_total / 1e6
+        library, _, name = operator.key.partition("::")
+        if library in _LIBRARIES:
+            seconds[kinds.get(name, _ELEMENTWISE)] += operator.self_cpu_time_total / 1e6
     seconds[_BETWEEN] = link.seconds - sum(seconds.values())
     return {kind: seconds[kind] / link.seconds for kind in KINDS}
 

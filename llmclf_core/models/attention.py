@@ -63,7 +63,7 @@ def attend(
         (batch, queries, heads, width), and no weights.
     """
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    if _suits(query, kwargs):
+    if _suits(query, value, kwargs):
         if ends or (attention_mask is None and _is_causal(module, query, key, kwargs)):
             return causal_attention(query, key, value, scaling), None
         if attention_mask is not None and _is_added(attention_mask, query):
@@ -77,9 +77,10 @@ def _is_causal(module: Any, query: Tensor, key: Tensor, kwargs: Any) -> bool:
     return bool(causal) and query.shape[2] == key.shape[2] > 1
 
 
-def _suits(query: Tensor, kwargs: Any) -> bool:
+def _suits(query: Tensor, value: Tensor, kwargs: Any) -> bool:
     return (
         query.device.type == "cpu"
+        and query.shape[-1] == value.shape[-1]
         and query.dtype in (torch.float32, torch.bfloat16)
         and not kwargs.get("dropout")
         and not torch.compiler.is_compiling()
@@ -108,8 +109,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) 
     return result
 
 
-_LAST_SEEN: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
-"""For masks in use: all layers of a pass have the same."""
+_LAST_SEEN: MutableMapping[Tensor, tuple[int, list[int]]] = WeakTensorKeyDictionary()
+"""For masks in use, their version and :func:`_last_seen`: all layers of a pass have the same."""
 
 
 def masked_attention(
@@ -132,14 +133,21 @@ def masked_attention(
     keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
     batch, heads, length, width = query.shape
     result = query.new_empty(batch, length, heads, width).transpose(1, 2)
-    if (last := _LAST_SEEN.get(mask)) is None:
-        last = _LAST_SEEN[mask] = _last_seen(mask)
+    last = _known_last_seen(mask)
     for block in blocks:
         seen = max(last[block.rows])
         scores = blocks.take(block, query, dtype).mul_(scaling) @ keys[:, :seen].transpose(1, 2)
         scores.view(batch, -1, block.size, seen).add_(mask[:, :, block.rows, :seen])
         blocks.put(block, result, scores.softmax(-1) @ values[:, :seen])
     return result.transpose(1, 2)
+
+
+def _known_last_seen(mask: Tensor) -> list[int]:
+    version = 0 if mask.is_inference() else mask._version  # it may be changed in place
+    known = _LAST_SEEN.get(mask)
+    if known is None or known[0] != version:
+        known = _LAST_SEEN[mask] = version, _last_seen(mask)
+    return known[1]
 
 
 def _last_seen(mask: Tensor) -> list[int]:

@@ -11,6 +11,8 @@ from llmclf_core.processes import on_cpu
 
 _EPSILONS = ("variance_epsilon", "eps")
 """Where transformers' classes keep it."""
+_DTYPES = (torch.float32, torch.bfloat16)
+"""Of inputs, whatever the weights' is; classes differ in what they give then."""
 
 
 def use_fast_norms(model: nn.Module) -> None:
@@ -37,12 +39,17 @@ def _computes_the_same(module: nn.Module) -> bool:
     # Of the epsilon's size as well, where it matters.
     sizes = torch.tensor([1.0, 100.0, epsilon**0.5]).unsqueeze(1)
     some = torch.sin(torch.arange(1.0, 1.0 + len(weight))) * sizes
-    some = some.to(weight.dtype)
-    rounding = 4 * torch.finfo(weight.dtype).eps
-    theirs = module(some)
-    return theirs.dtype == weight.dtype and torch.allclose(
-        rms_norm(some, weight, epsilon), theirs, rtol=rounding, atol=rounding
-    )
+    try:
+        return all(_alike(module, some.to(dtype), weight, epsilon) for dtype in _DTYPES)
+    except (RuntimeError, TypeError, ValueError):
+        return False
+
+
+def _alike(module: nn.Module, x: Tensor, weight: Tensor, epsilon: float) -> bool:
+    theirs, ours = module(x), rms_norm(x, weight, epsilon)
+    rounding = 4 * max(torch.finfo(x.dtype).eps, torch.finfo(weight.dtype).eps)
+    same = theirs.dtype == ours.dtype
+    return same and torch.allclose(ours, theirs, rtol=rounding, atol=rounding)
 
 
 class RmsNorm(nn.Module):

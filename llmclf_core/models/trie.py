@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from llmclf_core.models.tree_attention import Nodes
+from llmclf_core.processes import on_cpu
 
 _PLACES = 8
-"""Whose logits are in float32 at a time."""
+"""Whose logits are in float32 at a time on a processor."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,10 @@ def log_totals(logits: Tensor) -> Tensor:
     Returns:
         float32, (…).
     """
-    places = torch.split(logits.reshape(-1, logits.shape[-1]), _PLACES)
-    totals = [some[:, 0] - some.log_softmax(-1)[:, 0] for some in map(Tensor.float, places)]
+    rows = logits.reshape(-1, logits.shape[-1])
+    places = torch.split(rows, _PLACES if on_cpu() else max(1, len(rows)))
+    # The largest logit is finite where some token is possible at all.
+    totals = [some.amax(-1) - some.log_softmax(-1).amax(-1) for some in map(Tensor.float, places)]
     return torch.cat(totals).view(logits.shape[:-1])
 
 

@@ -27,6 +27,8 @@ def test_shares_of_one_turn_by_kind_add_up(profiled):
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["matrix products"] > 0.5
     assert shares["softmax"] == 0
+    assert shares["elementwise, sums, the rest"] > 0
+    assert all(share >= 0 for share in shares.values())
 
 
 def test_the_table_has_a_row_for_each_profile(profiled, tmp_path):

@@ -11,6 +11,8 @@ from llmclf_core.config import BaseModelConfig
 from llmclf_core.models import attention
 from llmclf_core.models.attention import BLOCKED, attend, causal_attention, masked_attention
 from llmclf_core.models.base import load_backbone, resolve
+from llmclf_core.models.causal import load_causal
+from llmclf_core.models.label_scoring import make_scorer
 
 
 def made(batch, heads, key_heads, queries, keys, dtype=torch.float32):
@@ -81,10 +83,25 @@ def test_through_a_mask_results_are_those_of_sdpa(length, rows, heads):
     query, key, value = states
     key, value = (x.repeat_interleave(heads[0] // heads[1], 1) for x in (key, value))
     wanted = scaled_dot_product_attention(query, key, value, sees, scale=0.3).transpose(1, 2)
-    mask = mask_of(sees)
-    for _ in range(2):  # the second time, what the mask lets through is known
-        found = masked_attention(*states, mask, 0.3)
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    found = masked_attention(*states, mask_of(sees), 0.3)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_what_a_mask_lets_through_is_found_once_and_again_when_it_changes(monkeypatch, inference):
+    calls = []
+    own = attention._last_seen
+    monkeypatch.setattr(attention, "_last_seen", lambda mask: calls.append(1) or own(mask))
+    states, _ = made(2, 2, 2, 70, 70)
+    with torch.inference_mode(inference), torch.no_grad():
+        mask = mask_of(torch.eye(70, dtype=torch.bool)[None, None])
+        diagonal = [masked_attention(*states, mask, 0.3) for _ in range(2)]
+        assert len(calls) == 1
+        torch.testing.assert_close(diagonal[0], diagonal[1], rtol=0, atol=0)
+        if not inference:  # inference tensors have no versions
+            whole = masked_attention(*states, mask.zero_(), 0.3)
+            wanted = scaled_dot_product_attention(*states, scale=0.3).transpose(1, 2)
+            torch.testing.assert_close(whole, wanted, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
@@ -145,6 +162,29 @@ def test_what_does_not_suit_is_left_to_sdpa(monkeypatch, mask, queries, more):
     states, _ = made(1, 2, 2, queries, 5)
     attend(SimpleNamespace(is_causal=True), *states, mask, **more)
     assert calls == [more]
+
+
+def test_values_of_another_width_are_left_to_sdpa():
+    """As DeepSeek's are."""
+    (query, key, value), _ = made(1, 2, 2, 5, 5)
+    module = SimpleNamespace(is_causal=True, num_key_value_groups=1, training=False)
+    with torch.no_grad():
+        for mask in (None, torch.zeros(1, 1, 5, 5)):
+            found, _ = attend(module, query, key, value[..., :7], mask, scaling=0.2)
+            assert found.shape == (1, 5, 2, 7)
+
+
+def test_label_scoring_reads_through_it(tiny_base, monkeypatch):
+    config = BaseModelConfig(source=str(tiny_base))
+    model = load_causal(resolve(config.source), config, torch.float32)
+    seen = []
+    own = attention.masked_attention
+    monkeypatch.setattr(attention, "masked_attention", lambda *a: seen.append(1) or own(*a))
+    with torch.inference_mode():
+        scorer = make_scorer(model, [[5, 6], [5, 7], [8]], [9, 10], 0)
+        seen.clear()
+        scorer.score([[11, 12, 13], [14]])
+    assert len(seen) == model.config.num_hidden_layers
 
 
 def test_models_on_a_processor_have_it(tiny_base, monkeypatch):

@@ -30,6 +30,7 @@ from llmclf_core.models.label_reading import NEGLIGIBLE, LikelyReading
 from llmclf_core.models.label_scoring import TreeScorer, make_scorer
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.plain_scoring import PlainScorer
+from llmclf_core.models.trie import log_totals
 
 SIZES = {
     "vocab_size": 400,
@@ -297,3 +298,13 @@ def test_words_that_begin_alike(tiny_base):
     assert options[1][: len(options[0]) - 1] == options[0][:-1]
     expected = brute_force(model, [[*PREFIX, *c] for c in CONTEXTS], options)
     close(TreeScorer(model, options, PREFIX, END).score(CONTEXTS), expected)
+
+
+@pytest.mark.parametrize("masked", [-torch.inf, torch.finfo(torch.float32).min, -1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_totals_over_the_vocabulary(dtype, masked):
+    logits = torch.randn(3, 7, 300).mul_(4).to(dtype)
+    logits[0, 0, 0] = logits[1, 2, 5] = masked
+    wanted = logits.float().logsumexp(-1)
+    torch.testing.assert_close(log_totals(logits), wanted, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(log_totals(logits[0, 0]), wanted[0, 0], rtol=1e-6, atol=1e-5)

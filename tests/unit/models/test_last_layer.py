@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, BertConfig
 
-from llmclf_core.config import BaseModelConfig, HeadConfig
+from llmclf_core.config import BaseModelConfig, HeadConfig, LoraConfig
 from llmclf_core.models import head as head_module
 from llmclf_core.models.base import load_backbone, resolve
 from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.last_layer import at_places, only_read_at, prepare
+from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.lower import layers_of
 from tests.unit.models.test_shared_prefix import CONFIGS, SMALL, WINDOWED
 
@@ -130,3 +131,30 @@ def test_places_may_come_twice():
     places = torch.tensor([[0, 2, 2], [1, 1, 1]])
     expected = [[True, False, True, False], [False, True, False, False]]
     assert at_places(places, 4).tolist() == expected
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_with_an_adapter_it_is_the_same(tiny_base, monkeypatch, dtype, quantization):
+    config = BaseModelConfig(source=str(tiny_base), quantization=quantization)
+    backbone = load_backbone(resolve(config.source), config, dtype)
+    torch.manual_seed(0)
+    adapted = add_adapter(backbone, LoraConfig(rank=4, dropout=0.0), "base")
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    head = ClassificationHead(backbone.config.hidden_size, 3, HeadConfig())
+    model, mask = HeadModel(adapted, head).eval(), torch.ones_like(IDS)
+    trained = [p for p in model.parameters() if p.requires_grad]
+
+    def found():
+        logits = model(IDS, mask)
+        return logits, *torch.autograd.grad(logits.logsumexp(-1).sum(), trained)
+
+    shapes = watched(backbone)
+    ours = found()
+    monkeypatch.setattr(head_module, "only_read_at", lambda read: nullcontext())
+    bound = 1e-5 if dtype == torch.float32 else 0.02
+    for mine, its in zip(ours, found(), strict=True):
+        assert (mine - its).norm() <= bound * its.norm()
+    assert shapes == [(1, 3), (3, 9)]

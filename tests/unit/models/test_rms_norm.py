@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
 from llmclf_core.config import BaseModelConfig
 from llmclf_core.models import rms_norm as rms_norm_module
@@ -66,8 +67,17 @@ def test_norms_that_compute_otherwise_stay(norm):
         def forward(self, x):
             return x
 
-    others = [GemmaRMSNorm(WIDTH), OwnRMSNorm(), nn.LayerNorm(WIDTH), LlamaRMSNorm(WIDTH, 0.5)]
-    others[-1].forward = lambda x: x * others[-1].weight
+    class OtherArgumentsRMSNorm(LlamaRMSNorm):
+        def forward(self, x, gate):
+            return super().forward(x) * gate
+
+    others = [
+        GemmaRMSNorm(WIDTH),
+        OwnRMSNorm(),
+        nn.LayerNorm(WIDTH),
+        OtherArgumentsRMSNorm(WIDTH),
+        Olmo2RMSNorm(WIDTH),  # the input's type, not the weights', is the result's
+    ]
     kinds = [type(other) for other in others]
     model = nn.ModuleList([*others, norm])
     use_fast_norms(model)

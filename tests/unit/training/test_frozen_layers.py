@@ -31,7 +31,7 @@ from llmclf_core.config import (
     TrainingConfig,
 )
 from llmclf_core.errors import UserError
-from llmclf_core.models.head import HeadModel
+from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps import frozen
@@ -81,7 +81,8 @@ def adapted(config, lora=TOP):
 
 
 def way(model):
-    return Pass(model, HeadModel(model, torch.nn.Identity()).hidden_states, pad_id=0)
+    head = ClassificationHead(32, 2, HeadConfig(pooling="mean"))  # all tokens are compared
+    return Pass(model, HeadModel(model, head).hidden_states, pad_id=0)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -112,7 +113,7 @@ def head_tokens(tmp_path_factory, corpus_path, tiny_base):
 def head_arguments(tokens, base, head=None, **training):
     training = {"epochs": 2, "batch_size": 12, "learning_rate": 5e-3} | training
     base = BaseModelConfig(source=str(base), dtype="float32")
-    head = HeadConfig(pooling="mean", **(head or {}))
+    head = HeadConfig(**{"pooling": "mean"} | (head or {}))
     return tokens, base, TOP, head, TrainingConfig(**training)
 
 
@@ -149,10 +150,12 @@ def assert_same(plain, fast):
     assert fast[4] == pytest.approx(plain[4], rel=1e-4)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "last"])
 @pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}], ids=["plain", "again"])
-def test_head_losses_and_gradients(head_tokens, tiny_base, options):
+def test_head_losses_and_gradients(head_tokens, tiny_base, options, pooling):
+    head = {"pooling": pooling}
     jobs = [
-        HeadJob(*head_arguments(head_tokens, tiny_base, frozen_layers=how, **options), 0)
+        HeadJob(*head_arguments(head_tokens, tiny_base, head, frozen_layers=how, **options), 0)
         for how in ("compute", "cache")
     ]
     assert jobs[0].state == jobs[1].state, "the same training"
