@@ -11,7 +11,7 @@ _OURS = "benchmarks.fast.sides.ours"
 _HEAD = "benchmarks.fast.sides.reference_head"
 _INSTRUCT = "benchmarks.fast.sides.reference_instruct"
 
-HEAD = Settings(train=128, batch=16, repetitions=3)
+HEAD = Settings(train=128, batch=16, repetitions=5)
 """BBC, 512 tokens, LoRA on all seven projections, 16 rows an optimiser step."""
 HEAD_SHORT = replace(HEAD, train=32, validation=4, max_length=128, batch=8, repetitions=2)
 HEAD_EMULATED = replace(
@@ -127,7 +127,7 @@ _MEMORY = replace(
     epochs=1,
     repetitions=3,
 )
-_SOONER = replace(HEAD, train=96, validation=60, epochs=2)
+_SOONER = replace(HEAD, train=96, validation=60, epochs=2, repetitions=3)
 
 CASES = [
     _train_head(

@@ -1,13 +1,19 @@
-"""Dropout that does not take as long on a CPU as the matrix product behind it."""
+"""Dropout that does not take as long on a CPU as the matrix product behind it.
+
+Where few elements are dropped, the gaps between them are drawn; else 15 random bits an element.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+_RARE = 0.15
+"""Below this, drawing gaps is faster: a third of the time at 0.05, the same at about 0.2."""
 _BITS = 15
 _PER_NUMBER = 4
 """Elements that a random number of 64 bits serves."""
@@ -16,7 +22,7 @@ _INTEGERS = {2: torch.int16, 4: torch.int32}
 
 
 class Dropout(nn.Dropout):
-    """As torch's, by 15 random bits an element, and not a float's; p is rounded to 1/32768.
+    """As torch's; by random bits, p is rounded to 1/32768.
 
     Elsewhere than on a CPU, and in compiled layers, it is torch's own.
 
@@ -32,14 +38,15 @@ class Dropout(nn.Dropout):
     def kept(self, x: Tensor) -> tuple[Tensor, float]:
         """Any shape: the elements that are kept, zero in place of the others, and the factor that
         makes up for these."""
-        dropped = round(self.p * (1 << _BITS))
-        if not self._is_ours(x) or not 0 < dropped < 1 << _BITS:
+        p = self.p if self.p < _RARE else round(self.p * (1 << _BITS)) / (1 << _BITS)
+        if not self._is_ours(x) or not 0 < p < 1:
             self._last = None
             return super().forward(x), 1.0
         if self._last is None or self._last[0] is not x or self._last[1] != x._version:
-            kept = _Masked.apply(x, _mask(x, dropped))  # type: ignore[no-untyped-call]
+            mask = (_by_gaps if p < _RARE else _by_bits)(x.numel(), p)
+            kept = _Masked.apply(x, mask.view(x.shape))  # type: ignore[no-untyped-call]
             self._last = x, x._version, kept
-        return self._last[2], (1 << _BITS) / ((1 << _BITS) - dropped)
+        return self._last[2], 1 / (1 - p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
@@ -56,14 +63,32 @@ class Dropout(nn.Dropout):
         )
 
 
-def _mask(x: Tensor, dropped: int) -> Tensor:
-    """int16: all bits where an element is kept, none where not."""
-    seed = int(torch.randint(1 << 62, ()))  # torch's generator decides, and is in checkpoints
-    numbers = np.random.SFC64(seed).random_raw(-(-x.numel() // _PER_NUMBER))
-    bits = torch.from_numpy(numbers).view(torch.int16)[: x.numel()].view(x.shape)
+def _by_bits(n: int, p: float) -> Tensor:
+    """int16, (n,): all bits where an element is kept, none where not."""
+    dropped = round(p * (1 << _BITS))
+    bits = _random(-(-n // _PER_NUMBER)).view(torch.int16)[:n]
     # Uniform numbers of 15 bits; the difference is negative where they are at least ``dropped``.
     bits.bitwise_and_((1 << _BITS) - 1).neg_().add_(dropped - 1)
     return bits.bitwise_right_shift_(_BITS)
+
+
+def _by_gaps(n: int, p: float) -> Tensor:
+    """As :func:`_by_bits`. From one dropped element to the next it is a geometric number, drawn by
+    inversion: floor(log(u) / log(1 - p)) + 1 with u uniform (Devroye 1986, chapter X.2)."""
+    expected = n * p
+    draws = int(expected + 8 * math.sqrt(expected)) + 16  # too few for n once in 10¹⁴ masks
+    numbers = _random(-(-draws // 2)).view(torch.int32)[:draws].bitwise_and_((1 << 24) - 1)
+    uniform = numbers.float().add_(0.5).mul_(2.0**-24)
+    gaps = uniform.log_().mul_(1 / math.log1p(-p)).clamp_(max=n).to(torch.int32).add_(1)
+    places = gaps.cumsum(0).sub_(1)
+    places = places[: int(torch.searchsorted(places, n))]
+    return torch.full((n,), -1, dtype=torch.int16).index_fill_(0, places, 0)
+
+
+def _random(n: int) -> Tensor:
+    """int64, (n,), all bits random."""
+    seed = int(torch.randint(1 << 62, ()))  # torch's generator decides, and is in checkpoints
+    return torch.from_numpy(np.random.SFC64(seed).random_raw(n)).view(torch.int64)
 
 
 class _Masked(torch.autograd.Function):

@@ -26,15 +26,34 @@ def test_drops_its_share_and_scales_the_rest(p, dtype):
     assert rows.std().item() == pytest.approx((p * (1 - p) / 501) ** 0.5, rel=0.1)
 
 
-def test_neighbours_are_independent():
+@pytest.mark.parametrize("p", [0.05, 0.14, 0.5])
+def test_neighbours_are_independent(p):
     torch.manual_seed(1)
-    dropped = (Dropout(0.5)(torch.ones(1 << 18)) == 0).float() - 0.5
-    for lag in (1, 2, 3, 4, 5, 8):
-        assert abs((dropped[lag:] * dropped[:-lag]).mean().item() * 4) < 4 / 2**9
+    dropped = (Dropout(p)(torch.ones(1 << 18)) == 0).float() - p
+    for lag in (1, 2, 3, 4, 5, 8, 64):
+        product = (dropped[lag:] * dropped[:-lag]).mean().item()
+        assert abs(product / (p * (1 - p))) < 4 / 2**9
 
 
-def test_by_torchs_generator():
-    drop, x = Dropout(0.3), torch.ones(33)
+@pytest.mark.parametrize("p", [0.05, 0.14])
+def test_the_first_and_the_last_are_dropped_as_often_as_others(p):
+    torch.manual_seed(2)
+    drop, n = Dropout(p), 4000
+    dropped = sum((drop(torch.ones(9)) == 0).float() for _ in range(n)) / n
+    assert (dropped - p).abs().max().item() < 4 * (p * (1 - p) / n) ** 0.5
+
+
+@pytest.mark.parametrize("p", [1e-12, 1e-7, 1e-3])
+def test_hardly_ever(p):
+    torch.manual_seed(3)
+    n = 100_000
+    dropped = int((Dropout(p)(torch.ones(n)) == 0).sum())
+    assert abs(dropped - n * p) <= 4 * (n * p) ** 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_by_torchs_generator(p):
+    drop, x = Dropout(p), torch.ones(330)
     torch.manual_seed(5)
     first, second = drop(x), drop(x.clone())
     torch.manual_seed(5)
