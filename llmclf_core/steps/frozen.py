@@ -9,18 +9,21 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 
+from llmclf_core import models
 from llmclf_core.config import TrainingConfig
 from llmclf_core.errors import UserError, explain_os_errors
 from llmclf_core.models.lower import LowerLayers, lower_layers
 from llmclf_core.models.shared_prefix import SharedPrefix
-from llmclf_core.paths import cache_dir, fingerprint
+from llmclf_core.paths import cache_dir, file_sha256, fingerprint
 from llmclf_core.processes import device, process_state, wait_for_everyone
 from llmclf_core.steps.state import drop_old
 from llmclf_core.tokens.batching import PASS_ROWS, Rows, pad, sorted_batches
@@ -202,8 +205,17 @@ def _store(rows: Sequence[Sequence[int]], key: Sequence[Any], example: Tensor) -
     digest = hashlib.sha256()
     for row in rows:
         digest.update(np.array([len(row), *row], dtype=np.int64).tobytes())
-    directory = _root() / fingerprint(digest.hexdigest(), PASS_ROWS, str(example.dtype), *key)
+    how = [PASS_ROWS, str(example.dtype), _computed_by()]
+    directory = _root() / fingerprint(digest.hexdigest(), *how, *key)
     return States(directory, _lengths(rows), PASS_ROWS, example.shape[-1], example.dtype)
+
+
+@cache
+def _computed_by() -> list[str]:
+    """Code that rounds: other versions of it give the same but for that, which in bfloat16 is more
+    than :func:`_check` lets pass."""
+    sources = sorted(Path(models.__file__).parent.glob("*.py"))
+    return [torch.__version__, transformers.__version__, *map(file_sha256, sources)]
 
 
 def _fill(path: Pass, lower: LowerLayers, states: States, rows: Sequence[Sequence[int]]) -> None:

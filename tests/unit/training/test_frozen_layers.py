@@ -35,6 +35,7 @@ from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps import frozen
+from llmclf_core.steps import frozen as frozen_module
 from llmclf_core.steps.finetune_encoder import finetune_encoder
 from llmclf_core.steps.finetune_head import HeadJob, finetune_head
 from llmclf_core.steps.finetune_instruct import InstructJob
@@ -387,3 +388,15 @@ def test_an_encoder_has_none(tmp_path, corpus_path, tiny_encoder):
     tokenize(corpus_path, base, TokenizeConfig(max_length=64), tmp_path / "tokens")
     with pytest.raises(UserError, match=r"encoder\.training\.frozen_layers"):
         finetune_encoder(tmp_path / "tokens", base, None, CACHE, tmp_path / "encoder")
+
+
+def test_what_another_version_has_computed_is_not_read(monkeypatch):
+    """It rounds otherwise, and in bfloat16 that looks like another model."""
+    path, name = way(adapted(MODELS["llama"]).eval()), "versions"
+    with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
+        before = found.states[TRAIN]._directory
+    with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
+        assert found.states[TRAIN]._directory == before
+    monkeypatch.setattr(frozen_module, "_computed_by", lambda: ["another"])
+    with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
+        assert found.states[TRAIN]._directory != before
