@@ -49,9 +49,7 @@ def main() -> None:
     with exit_on_user_error():
         if arguments.what == "table":
             results.summarise(CASES)
-            profiled = list(profiling.table(CASES, results.profiles(CASES)))
-            lines = [*table(CASES, results.all(CASES)), *([""] if profiled else []), *profiled]
-            README.write_text(replace_table(README.read_text("utf-8"), lines), "utf-8")
+            README.write_text(replace_table(README.read_text("utf-8"), lines_of(results)), "utf-8")
             return
         if arguments.what == "profile":
             _profile(_chosen(arguments.only), results, arguments.short)
@@ -59,6 +57,12 @@ def main() -> None:
         failed = run(_chosen(arguments.only), results, arguments.short, arguments.again, _measured)
     print("\n".join(table(CASES, results.all(CASES))))
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+def lines_of(results: Results) -> list[str]:
+    """Of Markdown: the table of the figures and, if there are any, that of the profiles."""
+    profiled = list(profiling.table(CASES, results.profiles(CASES)))
+    return [*table(CASES, results.all(CASES)), *([""] if profiled else []), *profiled]
 
 
 def run(

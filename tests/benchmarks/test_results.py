@@ -200,7 +200,7 @@ def test_a_table_takes_the_place_of_the_last_one():
 def test_the_readmes_table_and_the_summary_are_those_of_the_result_files(tmp_path):
     results = Results(program.RESULTS)
     readme = program.README.read_text("utf-8")
-    assert replace_table(readme, list(table(CASES, results.all(CASES)))) == readme
+    assert replace_table(readme, program.lines_of(results)) == readme
     copy = Results(tmp_path)
     for case in CASES:
         if found := results.read(case):
