@@ -26,7 +26,7 @@ def test_drops_its_share_and_scales_the_rest(p, dtype):
     assert rows.std().item() == pytest.approx((p * (1 - p) / 501) ** 0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("p", [0.05, 0.14, 0.5])
+@pytest.mark.parametrize("p", [0.05, 0.09, 0.5])
 def test_neighbours_are_independent(p):
     torch.manual_seed(1)
     dropped = (Dropout(p)(torch.ones(1 << 18)) == 0).float() - p
@@ -35,7 +35,7 @@ def test_neighbours_are_independent(p):
         assert abs(product / (p * (1 - p))) < 4 / 2**9
 
 
-@pytest.mark.parametrize("p", [0.05, 0.14])
+@pytest.mark.parametrize("p", [0.05, 0.09])
 def test_the_first_and_the_last_are_dropped_as_often_as_others(p):
     torch.manual_seed(2)
     drop, n = Dropout(p), 4000
