@@ -21,6 +21,7 @@ from torch import Tensor
 from llmclf_core import models
 from llmclf_core.config import TrainingConfig
 from llmclf_core.errors import UserError, explain_os_errors
+from llmclf_core.models.bfloat16 import native_bfloat16
 from llmclf_core.models.lower import LowerLayers, lower_layers
 from llmclf_core.models.shared_prefix import SharedPrefix
 from llmclf_core.paths import cache_dir, file_sha256, fingerprint
@@ -212,10 +213,12 @@ def _store(rows: Sequence[Sequence[int]], key: Sequence[Any], example: Tensor) -
 
 @cache
 def _computed_by() -> list[str]:
-    """Code that rounds: other versions of it give the same but for that, which in bfloat16 is more
-    than :func:`_check` lets pass."""
+    """What rounds: other code, or another device, gives the same but for that, which in bfloat16 is
+    more than :func:`_check` lets pass."""
     sources = sorted(Path(models.__file__).parent.glob("*.py"))
-    return [torch.__version__, transformers.__version__, *map(file_sha256, sources)]
+    code = [torch.__version__, transformers.__version__, *map(file_sha256, sources)]
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return [*code, device().type, instructions, str(native_bfloat16())]
 
 
 def _fill(path: Pass, lower: LowerLayers, states: States, rows: Sequence[Sequence[int]]) -> None:
