@@ -1,7 +1,6 @@
 """Frozen layers that are computed once give what computing them every time gives."""
 
 import shutil
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -35,14 +34,12 @@ from llmclf_core.models.head import ClassificationHead, HeadModel
 from llmclf_core.models.lora import add_adapter
 from llmclf_core.paths import cache_dir
 from llmclf_core.steps import frozen
-from llmclf_core.steps import frozen as frozen_module
 from llmclf_core.steps.finetune_encoder import finetune_encoder
 from llmclf_core.steps.finetune_head import HeadJob, finetune_head
 from llmclf_core.steps.finetune_instruct import InstructJob
 from llmclf_core.steps.frozen import Frozen, Pass, frozen_layers
 from llmclf_core.tokens.tokenize import tokenize
 from llmclf_core.training.loop import Loop
-from llmclf_core.training.states import States
 
 SMALL = {
     "vocab_size": 50,
@@ -286,49 +283,6 @@ def broken_at(step, apply):
     return applied
 
 
-def test_a_kill_costs_one_file(tmp_path):
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 9, 700)
-    texts = [torch.from_numpy(rng.normal(size=(n, 4)).astype(np.float32)) for n in lengths]
-    computed = []
-
-    def compute(rows):
-        if len(computed) == 35:
-            raise BrokenError
-        computed.append(rows)
-        return torch.nn.utils.rnn.pad_sequence([texts[i] for i in rows], batch_first=True)
-
-    def store():
-        return States(tmp_path / "states", lengths, 16, 4, torch.float32)
-
-    with pytest.raises(BrokenError):
-        store().fill(store().missing(), compute)
-    assert store().missing() == [1]
-    computed.clear()
-    store().fill(store().missing(), compute)
-    assert len(computed) == 44 - 32
-    rows = rng.permutation(700)[:50]
-    for ours, row in zip(store().batch(rows), rows, strict=True):
-        assert torch.equal(ours[: lengths[row]], texts[row])
-        assert not ours[lengths[row] :].any()
-    assert not list(tmp_path.rglob("*.draft")) or store().missing() == []
-
-
-def test_nothing_stays_mapped(tmp_path):
-    store = States(tmp_path / "states", np.array([3, 3]), 16, 8, torch.float32)
-    store.fill(store.missing(), lambda rows: torch.ones(2, 3, 8))
-    store.batch(np.array([1, 0]))
-    maps = Path("/proc/self/maps")  # Linux's alone
-    assert not maps.exists() or str(tmp_path) not in maps.read_text()
-
-
-def test_half_precision_is_kept_as_it_is(tmp_path):
-    states = torch.randn(2, 3, 8).bfloat16()
-    store = States(tmp_path / "states", np.array([3, 3]), 16, 8, torch.bfloat16)
-    store.fill(store.missing(), lambda rows: states[torch.from_numpy(rows)])
-    assert torch.equal(store.batch(np.array([1, 0])), states.flip(0))
-
-
 class Echo:
     """Makes the last layer add what the first one gave: nothing that lies in between says so."""
 
@@ -397,6 +351,6 @@ def test_what_another_version_has_computed_is_not_read(monkeypatch):
         before = found.states[TRAIN]._directory
     with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
         assert found.states[TRAIN]._directory == before
-    monkeypatch.setattr(frozen_module, "_computed_by", lambda: ["another"])
+    monkeypatch.setattr(frozen, "_computed_by", lambda: ["another"])
     with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
         assert found.states[TRAIN]._directory != before
