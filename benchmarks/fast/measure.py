@@ -67,12 +67,12 @@ def profile(case: Case, settings: Settings, root: Path, base: Path) -> dict[str,
     """Where our side's time goes; arguments and errors as for :func:`measure`.
 
     Returns:
-        As :func:`benchmarks.fast.profiling.ours`, and the machine and its ceiling.
+        As :func:`benchmarks.fast.profiling.profiled`, and the machine and its ceiling.
     """
     with tempfile.TemporaryDirectory(prefix="llmclf-bench-") as scratch:
         work = prepare(case, settings, root, base, Path(scratch))
         before = ceilings(base)
-        with Worker("benchmarks.fast.profiling:of", (case.ours, work)) as worker:
+        with Worker("benchmarks.fast.profiling:profiled", (case.ours, work)) as worker:
             found = worker.finish()
     return found | {"ceiling_gflops": before, "made_on": made_on()}
 

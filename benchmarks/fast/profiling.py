@@ -10,12 +10,17 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.fast.configs import lora_config
 from benchmarks.fast.turns import Clock, StoppedError, Turn, function_of
 from benchmarks.fast.work import Case, Record, Work
 
 _KINDS = {
-    "matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "gemm_4bit"),
-    "attention's kernel": (
+    "base's products": ("mm", "addmm", "addmm_", "gemm_4bit"),
+    "adapter's products": (),
+    "attention's products": (
+        "bmm",
+        "baddbmm",
+        "baddbmm_",
         "_scaled_dot_product_flash_attention_for_cpu",
         "_scaled_dot_product_flash_attention_for_cpu_backward",
     ),
@@ -36,6 +41,7 @@ _KINDS = {
         "fill_",
     ),
 }
+_BASE, _ADAPTER = list(_KINDS)[:2]
 _LIBRARIES = ("aten", "bitsandbytes")
 _ELEMENTWISE = "elementwise, sums, the rest"
 _BETWEEN = "between operators (Python, allocation)"
@@ -43,12 +49,12 @@ KINDS = (*_KINDS, _ELEMENTWISE, _BETWEEN)
 """Of what a turn is made up; their shares add up to one."""
 
 
-def of(task: tuple[str, Work], clock: Clock) -> Record:
-    """Run a side for a turn to warm up, and another one under the profiler; gives itself the turns.
+def profiled(task: tuple[str, Work], clock: Clock) -> Record:
+    """A side that runs another one for a turn to warm up, and for a turn under the profiler.
 
     Args:
-        task: ``module:function`` of the side, and what it is given.
-        clock: not needed.
+        task: ``module:function`` of the other side, and what it is given.
+        clock: its own, of which it takes no turns: it gives them.
 
     Returns:
         ``amount`` and ``seconds`` of the turn, the profiler's cost included, and ``shares`` of the
@@ -59,7 +65,8 @@ def of(task: tuple[str, Work], clock: Clock) -> Record:
     with suppress(StoppedError):
         function_of(side)(work, Clock(link))
     _, turn = link.turns
-    return {"amount": turn.amount, "seconds": turn.seconds, "shares": _shares(link)}
+    shares = _shares(link, lora_config(work.settings).rank)
+    return {"amount": turn.amount, "seconds": turn.seconds, "shares": shares}
 
 
 class _Link:
@@ -68,33 +75,41 @@ class _Link:
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self.turns: list[Turn] = []
-        self.seconds = 0.0
-        self.profile = profile(activities=[ProfilerActivity.CPU])
+        self.begun = self.seconds = 0.0
+        self.profile = profile(activities=[ProfilerActivity.CPU], record_shapes=True)
 
     def recv(self) -> int | None:
         if len(self.turns) == 2:
             return None
         if self.turns:
             self.profile.start()
-            self._begun = time.perf_counter()
+            self.begun = time.perf_counter()
         return self._steps if self.turns else 1
 
     def send(self, turn: Turn) -> None:
         if self.turns:
-            self.seconds = time.perf_counter() - self._begun
+            self.seconds = time.perf_counter() - self.begun
             self.profile.stop()
         self.turns.append(turn)
 
 
-def _shares(link: _Link) -> dict[str, float]:
-    kinds = {name: kind for kind, names in _KINDS.items() for name in names}
+def _shares(link: _Link, rank: int) -> dict[str, float]:
     seconds: defaultdict[str, float] = defaultdict(float)
-    for operator in link.profile.key_averages():
+    for operator in link.profile.key_averages(group_by_input_shape=True):
         library, _, name = operator.key.partition("::")
         if library in _LIBRARIES:
-            seconds[kinds.get(name, _ELEMENTWISE)] += operator.self_cpu_time_total / 1e6
+            kind = _kind(name, operator.input_shapes, rank)
+            seconds[kind] += operator.self_cpu_time_total / 1e6
     seconds[_BETWEEN] = link.seconds - sum(seconds.values())
     return {kind: seconds[kind] / link.seconds for kind in KINDS}
+
+
+def _kind(name: str, shapes: Sequence[Sequence[int]], rank: int) -> str:
+    """A product with a side as long as the adapter's rank is the adapter's; the few of as many
+    tokens (a last layer's) are counted there, too."""
+    found = next((kind for kind, names in _KINDS.items() if name in names), _ELEMENTWISE)
+    narrow = any(rank in shape for shape in shapes)
+    return _ADAPTER if found == _BASE and narrow else found
 
 
 def table(cases: Sequence[Case], profiles: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

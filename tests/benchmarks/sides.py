@@ -41,4 +41,5 @@ def multiply(work, clock):
     while True:
         for _ in range(20):
             matrix = (matrix @ matrix).clamp_(0, 1)
+        (matrix[:, :16] @ matrix[:16]).clamp_(0, 1)
         clock.after(20)
