@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from llmclf_core.errors import UserError, explain_os_errors
+from llmclf_core.registry.client import connect, short_reason
 
 
 def store_uri(runs: Path) -> str:
@@ -44,11 +45,16 @@ def prepare_store(runs: Path, experiment: str) -> str:
     with explain_os_errors(runs):
         runs.mkdir(parents=True, exist_ok=True)
     try:
-        client = MlflowClient(uri)
+        client = connect(uri)
         if client.get_experiment_by_name(experiment) is None:
             artifacts = (runs.absolute() / "mlartifacts" / experiment).as_uri()
             client.create_experiment(experiment, artifact_location=artifacts)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise UserError(f"cannot use the MLflow store {uri}: {error}") from None
+    except SQLAlchemyError as error:
+        raise UserError(
+            f"cannot use the MLflow store {uri}: {short_reason(error)}. If an earlier version "
+            "was killed while it made this file, it holds no run: move it away and run again"
+        ) from None
     return uri

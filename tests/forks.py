@@ -71,10 +71,11 @@ def run_step(full_command: list[str], env_vars: dict[str, str] | None = None) ->
 def start_command(directory: Path, environment: Mapping[str, str], *arguments: str) -> Process:
     """`llmclf` with these arguments, its steps forks too, all in one process group of its own.
 
-    What it prints is lost. The group has the process's number once it has begun.
+    What it prints is added to `printed.txt` there. The group has the process's number once it has
+    begun.
     """
-    with contextlib.chdir(directory), open(os.devnull, "wb") as nowhere:
-        out = Connection(os.dup(nowhere.fileno()), readable=False)
+    with contextlib.chdir(directory), open("printed.txt", "ab") as printed:
+        out = Connection(os.dup(printed.fileno()), readable=False)
         return _fork(_command, environment, out, list(arguments))
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy
 from mlflow import MlflowClient
@@ -20,6 +19,7 @@ from mlflow.utils.rest_utils import http_request
 
 from llmclf_core.errors import UserError
 from llmclf_core.registry.redact import redact
+from llmclf_core.registry.sqlite import artifacts_beside, database_file, ensure_database
 from llmclf_core.registry.transfer import use_transfers
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -99,8 +99,7 @@ def connect(uri: str) -> MlflowClient:
             get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_KNOCK_SECONDS
         )
     elif uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        ensure_database(uri)
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
         engine.connect().close()
     return MlflowClient(uri)
@@ -159,7 +158,9 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, _artifacts_beside(client.tracking_uri)))
+            file = database_file(client.tracking_uri)
+            artifacts = artifacts_beside(file) if file else None
+            return str(client.create_experiment(name, artifacts))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -170,13 +171,6 @@ def experiment_id(client: MlflowClient, name: str) -> str:
             f"{EXPERIMENT} to another name"
         )
     return str(found.experiment_id)
-
-
-def _artifacts_beside(uri: str) -> str | None:
-    """With a SQLite file: its directory; MLflow's own default is wherever the process started."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
 
 
 def tagged_runs(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:

@@ -39,6 +39,10 @@ def kill(process):
     process.join()
 
 
+def printed(task):
+    return (task.root / "printed.txt").read_text()
+
+
 def summary(task):
     latest = json.loads((task.root / "runs" / "latest.json").read_text())["run"]
     return json.loads((task.root / "runs" / latest / "summary.json").read_text())
@@ -64,8 +68,9 @@ def test_killed_at_ten_random_moments(tmp_path):
         # Kills reach the later steps because finished ones are reused. A run that gets to its end
         # before its moment is done, and the next one begins with everything reused.
         process.join(moments.uniform(0.5, 0.6 * duration))
+        assert process.exitcode in (None, 0), printed(broken)
         kill(process)
-    assert end(start(broken)) == 0
+    assert end(start(broken)) == 0, printed(broken)
 
     expected, got = summary(whole), summary(broken)
     assert got["classifier"] == expected["classifier"], f"seed {seed}"
