@@ -105,10 +105,10 @@ def _shares(link: _Link, rank: int) -> dict[str, float]:
 
 
 def _kind(name: str, shapes: Sequence[Sequence[int]], rank: int) -> str:
-    """A product with a side as long as the adapter's rank is the adapter's; the few of as many
-    tokens (a last layer's) are counted there, too."""
+    """A product with a side as long as the adapter's rank, or two or three of them together, is the
+    adapter's; the few of as many tokens (a last layer's) are counted there, too."""
     found = next((kind for kind, names in _KINDS.items() if name in names), _ELEMENTWISE)
-    narrow = any(rank in shape for shape in shapes)
+    narrow = any(side in (rank, 2 * rank, 3 * rank) for shape in shapes for side in shape)
     return _ADAPTER if found == _BASE and narrow else found
 
 

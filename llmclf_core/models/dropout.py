@@ -26,28 +26,25 @@ class Dropout(nn.Dropout):
     """As torch's; by random bits, p is rounded to 1/32768.
 
     Elsewhere than on a CPU, and in compiled layers, it is torch's own.
-
-    Layers that read the same input one after the other, as the projections of an attention do,
-    share its mask if they share this module.
     """
 
-    def __init__(self, p: float) -> None:
-        super().__init__(p)
-        self._last: tuple[Tensor, int, Tensor] | None = None
-        """The last input, its version (it may be changed in place), and what was kept of it."""
+    def mask(self, x: Tensor) -> tuple[Tensor | None, float]:
+        """For an input on a CPU: int16 of its shape, all bits where an element is kept and none
+        where it is dropped, or None when nothing is; and the factor that makes up for it."""
+        p = self.p if self.p < _RARE else round(self.p * (1 << _BITS)) / (1 << _BITS)
+        if not self.training or not p:
+            return None, 1.0
+        mask = (_by_gaps if p < _RARE else _by_bits)(x.numel(), p)
+        return mask.view(x.shape), 1 / (1 - p)
 
     def kept(self, x: Tensor) -> tuple[Tensor, float]:
         """Any shape: the elements that are kept, zero in place of the others, and the factor that
         makes up for these."""
-        p = self.p if self.p < _RARE else round(self.p * (1 << _BITS)) / (1 << _BITS)
-        if not self._is_ours(x) or not 0 < p < 1:
-            self._last = None
+        if not self._is_ours(x):
             return super().forward(x), 1.0
-        if self._last is None or self._last[0] is not x or self._last[1] != x._version:
-            mask = (_by_gaps if p < _RARE else _by_bits)(x.numel(), p)
-            kept = _Masked.apply(x, mask.view(x.shape))  # type: ignore[no-untyped-call]
-            self._last = x, x._version, kept
-        return self._last[2], 1 / (1 - p)
+        mask, factor = self.mask(x)
+        kept: Tensor = x if mask is None else _Masked.apply(x, mask)  # type: ignore[no-untyped-call]
+        return kept, factor
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
@@ -57,8 +54,8 @@ class Dropout(nn.Dropout):
     def _is_ours(self, x: Tensor) -> bool:
         return (
             self.training
+            and self.p < 1
             and x.device.type == "cpu"
-            and not x.is_inference()  # has no version
             and x.element_size() in _INTEGERS
             and not torch.compiler.is_compiling()
         )
@@ -98,14 +95,15 @@ class _Masked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
         ctx.save_for_backward(mask)
-        return _and(x, mask)
+        return zero_where_dropped(x, mask)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
-        return _and(grads[0], mask), None
+        return zero_where_dropped(grads[0], mask), None
 
 
-def _and(x: Tensor, mask: Tensor) -> Tensor:
+def zero_where_dropped(x: Tensor, mask: Tensor) -> Tensor:
+    """A tensor and its :meth:`Dropout.mask`, or one of this shape, to the elements kept."""
     integer = _INTEGERS[x.element_size()]
     return (x.view(integer) & mask.to(integer)).view(x.dtype)

@@ -17,6 +17,8 @@ from llmclf_core.config import LoraConfig
 from llmclf_core.errors import UserError
 from llmclf_core.models.dropout import Dropout
 from llmclf_core.models.low_rank import LowRank
+from llmclf_core.models.one_input import compute_together
+from llmclf_core.processes import on_cpu
 
 
 def add_adapter(
@@ -45,11 +47,12 @@ def add_adapter(
     )
     model = get_peft_model(backbone, peft_config)
     model.peft_config["default"].base_model_name_or_path = base_source
-    dropout = Dropout(config.dropout)  # one for all, so that layers of one input share its mask
     for layer in _adapted(model):
         LowRank.use(layer)
         if config.dropout:
-            layer.lora_dropout["default"] = dropout
+            layer.lora_dropout["default"] = Dropout(config.dropout)
+    if on_cpu():
+        compute_together(model)
     return model
 
 

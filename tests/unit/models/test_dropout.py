@@ -62,26 +62,9 @@ def test_by_torchs_generator(p):
     assert not torch.equal(first, second)
 
 
-def test_one_input_after_the_other_has_its_own_mask_and_the_same_input_shares_it():
-    drop, x, other = Dropout(0.5), torch.ones(64), torch.ones(64)
-    first = drop(x)
-    assert torch.equal(drop(x), first)
-    assert not torch.equal(drop(other), first)
-    assert not torch.equal(drop(x), first)
-
-
-def test_an_input_that_was_changed_in_place_is_another_one():
+def test_the_same_input_has_another_mask_each_time():
     drop, x = Dropout(0.5), torch.ones(64)
-    drop(x)
-    x += 1
-    assert set(drop(x).tolist()) == {0.0, 4.0}
-
-
-def test_nothing_is_held_behind_a_pass_without_dropout():
-    drop = Dropout(0.5)
-    drop(torch.ones(64))
-    drop.eval()(torch.ones(1))
-    assert drop._last is None
+    assert not torch.equal(drop(x), drop(x))
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
