@@ -53,8 +53,15 @@ def prepare_store(runs: Path, experiment: str) -> str:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise UserError(f"cannot use the MLflow store {uri}: {error}") from None
     except SQLAlchemyError as error:
-        raise UserError(
-            f"cannot use the MLflow store {uri}: {short_reason(error)}. If an earlier version "
-            "was killed while it made this file, it holds no run: move it away and run again"
-        ) from None
+        raise UserError(f"cannot use the MLflow store {uri}: {_explained(error)}") from None
     return uri
+
+
+def _explained(error: SQLAlchemyError) -> str:
+    reason = short_reason(error)
+    if "already exists" in reason or "duplicate column" in reason:
+        reason += (
+            ". Its tables are half made: a process was killed while it made or upgraded them. If "
+            "it holds no runs, move it away and run again"
+        )
+    return reason

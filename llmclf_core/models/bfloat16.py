@@ -59,7 +59,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x if weight.requires_grad else None, weight)
-        return (x.float() @ weight.float().T).to(x.dtype)
+        with torch.autocast("cpu", enabled=False):  # it would narrow both again
+            return (x.float() @ weight.float().T).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -18,12 +18,12 @@ three times as long at 0.3 (three million elements, AVX-512)."""
 _BITS = 15
 _PER_NUMBER = 4
 """Elements that a random number of 64 bits serves."""
-_INTEGERS = {2: torch.int16, 4: torch.int32}
-"""Of the size of a number, in bytes."""
+MASKED = {2: torch.int16, 4: torch.int32}
+"""Integers of the size of a number, in bytes, of the numbers that can be masked."""
 
 
 class Dropout(nn.Dropout):
-    """As torch's; by random bits, p is rounded to 1/32768.
+    """As torch's; by random bits, p is rounded to 1/32768, but not to 1.
 
     Elsewhere than on a CPU, and in compiled layers, it is torch's own.
     """
@@ -31,7 +31,8 @@ class Dropout(nn.Dropout):
     def mask(self, x: Tensor) -> tuple[Tensor | None, float]:
         """For an input on a CPU: int16 of its shape, all bits where an element is kept and none
         where it is dropped, or None when nothing is; and the factor that makes up for it."""
-        p = self.p if self.p < _RARE else round(self.p * (1 << _BITS)) / (1 << _BITS)
+        all_bits = 1 << _BITS
+        p = self.p if self.p < _RARE else min(round(self.p * all_bits), all_bits - 1) / all_bits
         if not self.training or not p:
             return None, 1.0
         mask = (_by_gaps if p < _RARE else _by_bits)(x.numel(), p)
@@ -56,7 +57,7 @@ class Dropout(nn.Dropout):
             self.training
             and self.p < 1
             and x.device.type == "cpu"
-            and x.element_size() in _INTEGERS
+            and x.element_size() in MASKED
             and not torch.compiler.is_compiling()
         )
 
@@ -105,5 +106,5 @@ class _Masked(torch.autograd.Function):
 
 def zero_where_dropped(x: Tensor, mask: Tensor) -> Tensor:
     """A tensor and its :meth:`Dropout.mask`, or one of this shape, to the elements kept."""
-    integer = _INTEGERS[x.element_size()]
+    integer = MASKED[x.element_size()]
     return (x.view(integer) & mask.to(integer)).view(x.dtype)

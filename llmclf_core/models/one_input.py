@@ -7,7 +7,9 @@ by one: adding them up passes over memory as often, and takes as long as the low
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -18,30 +20,50 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
 from llmclf_core.models.bfloat16 import WideLinear, product_dtype
-from llmclf_core.models.dropout import Dropout, zero_where_dropped
+from llmclf_core.models.dropout import MASKED, Dropout, zero_where_dropped
 
-_TOGETHER = (
-    ("q_proj", "k_proj", "v_proj"),
-    ("query", "key", "value"),
-    ("q_lin", "k_lin", "v_lin"),
-    ("gate_proj", "up_proj"),
-)
-"""Names of a module's layers that read one input, in the order in which they are called. Where they
-do not, results stay right: each is then computed by itself."""
 _LINEAR = (nn.Linear, WideLinear, Linear4bit)
 _ADAPTER = "default"
 
 
 def compute_together(model: PeftModel) -> None:
     """Let a model's adapted layers be computed by this module: wherever they are trained on a
-    processor, and their input has the type that they multiply in."""
-    for parent in list(model.modules()):
-        layers = {n: m for n, m in parent.named_children() if isinstance(m, LoraLayer)}
-        layers = {n: m for n, m in layers.items() if type(m.get_base_layer()) in _LINEAR}
-        for names in _TOGETHER:
-            _group([layers.pop(name) for name in names if name in layers])
-        for layer in layers.values():
+    processor, and their input has the type that they multiply in.
+
+    Which read one input is seen in a trial with a few tokens; those of a model that cannot be tried
+    so are computed one by one.
+    """
+    layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
+    layers = [m for m in layers if type(m.get_base_layer()) in _LINEAR]
+    calls = _calls(model, layers)
+    often = {layer for layer, number in Counter(layer for layer, _ in calls).items() if number > 1}
+    for _, together in groupby(calls, key=lambda call: (id(call[1]), call[0].in_features)):
+        group = [layer for layer, _ in together]
+        if not often.intersection(group):
+            _group(group)
+    for layer in layers:
+        if not hasattr(layer, "one_input"):
             _group([layer])
+
+
+@torch.no_grad()
+def _calls(model: PeftModel, layers: list[Any]) -> list[tuple[Any, Tensor]]:
+    """Layers in the order of their calls, and what each is given."""
+    calls: list[tuple[Any, Tensor]] = []
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, inputs: calls.append((layer, inputs[0])))
+        for layer in layers
+    ]
+    where, training = next(model.parameters()).device, model.training
+    try:
+        model.eval()(input_ids=torch.arange(8, device=where).view(2, 4))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return []
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return calls
 
 
 def _group(layers: list[Any]) -> None:
@@ -93,6 +115,8 @@ class OneInput:
             x.device.type == "cpu"
             and torch.is_grad_enabled()
             and not x.is_inference()  # has no version
+            and not torch.is_autocast_enabled("cpu")
+            and x.element_size() in MASKED
             and all(_is_plain(layer, x.dtype) for layer in self.layers)
         )
 
@@ -145,8 +169,7 @@ class _Products(torch.autograd.Function):
         apart = torch.split(_rows(kept, dtype) @ down.T, ranks, 1)
         lows = [low * scale for low, scale in zip(apart, scales, strict=True)]
         results = [
-            _product(rows, base).addmm_(low, up.T).to(x.dtype).view(*x.shape[:-1], len(up))
-            for base, low, up in zip(bases, lows, ups, strict=True)
+            _product(x, rows, base, low, up) for base, low, up in zip(bases, lows, ups, strict=True)
         ]
         ctx.bases, ctx.scales, ctx.dtype = bases, scales, factors[0].dtype
         ctx.save_for_backward(kept, mask, down, *lows, *ups)
@@ -174,12 +197,20 @@ class _Products(torch.autograd.Function):
         return of_x, None, None, None, *of_factors
 
 
-def _product(rows: Tensor, base: Any) -> Tensor:
-    """Of (rows, in) and a layer's weights, with its bias: (rows, out)."""
+def _product(x: Tensor, rows: Tensor, base: Any, low: Tensor, up: Tensor) -> Tensor:
+    """A layer's own product of (rows, in), and the adapter's of (rows, rank), added: (…, out).
+
+    Not a view, which would not let a model change it in place.
+    """
     weight = _weight(base, rows.dtype)
+    result = rows.new_empty(*x.shape[:-1], len(weight))
+    flat = result.view(-1, len(weight))
     if base.bias is None:
-        return rows @ weight.T
-    return torch.addmm(base.bias.to(rows.dtype), rows, weight.T)
+        torch.mm(rows, weight.T, out=flat)
+    else:
+        torch.addmm(base.bias.to(rows.dtype), rows, weight.T, out=flat)
+    flat.addmm_(low, up.T)
+    return result.to(x.dtype)
 
 
 def _weight(base: Any, dtype: torch.dtype) -> Tensor:

@@ -113,13 +113,16 @@ def require_reachable(uri: str | None, kept: str) -> MlflowClient:
         kept: said in the message: what is not lost, and where it is.
 
     Raises:
-        UserError: within about 15 seconds, when there is no URI or no answer.
+        UserError: within about 15 seconds, when there is no URI or no answer, or a SQLite store
+            cannot be made.
     """
     if not uri:
         raise UserError(f"{TRACKING_URI} is not set; set it to your MLflow store and run again")
     try:
         client = connect(uri)
         client.search_experiments(max_results=1)
+    except UserError:
+        raise
     except Exception as error:  # anything from DNS to SQL; the user needs one sentence
         raise unreachable(uri, error, kept) from None
     return client

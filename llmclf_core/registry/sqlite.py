@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow.store.db.db_types import SQLITE
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
-from llmclf_core.errors import explain_os_errors
+from llmclf_core.errors import UserError, explain_os_errors
 
 
 def database_file(uri: str) -> Path | None:
     """The file of a SQLite tracking URI; None for any other store."""
-    if not uri.startswith("sqlite:"):
+    if uri.partition(":")[0].partition("+")[0] != SQLITE:
         return None
     database = make_url(uri).database
     return Path(database) if database and database != ":memory:" else None
@@ -34,14 +35,12 @@ def ensure_database(uri: str) -> None:
     Raises:
         UserError: when the place cannot be written or the disk is full.
     """
-    path = database_file(uri)
-    if path is None or path.exists():
-        return
-    with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+    if path := database_file(uri):
+        with explain_os_errors(path):
             if not path.exists():
-                _make(path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(path.with_name(f".{path.name}.lock")):
+                    _make(path)
 
 
 def artifacts_beside(path: Path) -> str:
@@ -50,14 +49,32 @@ def artifacts_beside(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f".{path.name}.draft")
+    if path.exists():
+        return  # made while this process waited
+    drafts = path.with_name(f".{path.name}.draft")
+    shutil.rmtree(drafts, ignore_errors=True)  # of one that was killed
+    drafts.mkdir()
     try:
-        # A copy: MLflow may keep its own open, and SQLite's locks are the file's.
-        with tempfile.TemporaryDirectory() as directory:
-            made = Path(directory) / "mlflow.db"
-            store = SqlAlchemyStore(f"sqlite:///{made}", artifacts_beside(path))
-            store.engine.dispose()
-            shutil.copyfile(made, draft)
-        os.replace(draft, path)
+        _make_tables(drafts / "made.db", artifacts_beside(path))
+        # MLflow may keep its own open, and SQLite's locks are the file's.
+        draft = Path(shutil.copyfile(drafts / "made.db", drafts / "copy.db"))
+        _put(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        shutil.rmtree(drafts, ignore_errors=True)
+
+
+def _make_tables(path: Path, artifacts: str) -> None:
+    try:
+        SqlAlchemyStore(f"sqlite:///{path}", artifacts).engine.dispose()
+    except SQLAlchemyError as error:
+        raise UserError(f"cannot make MLflow's tables in {path}: {error}") from None
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Move a file where none is: other programs, which know no lock, may have made one."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        os.replace(draft, path)

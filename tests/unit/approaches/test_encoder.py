@@ -202,6 +202,20 @@ def test_bfloat16_trains_float32_weights(tokens_path, tiny_encoder, tmp_path, lo
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("lora", [None, {}], ids=["full", "lora"])
+def test_bfloat16_that_the_processor_emulates(
+    tokens_path, tiny_encoder, tmp_path, monkeypatch, lora
+):
+    for module in ("bfloat16", "base", "encoder"):
+        name = f"llmclf_core.models.{module}.native_bfloat16"
+        monkeypatch.setattr(name, lambda: False, raising=False)
+    classifier = train(tokens_path, tiny_encoder, tmp_path / "c", lora, own={"dtype": "bfloat16"})
+    logits = classifier.predict_logits(TEXTS)
+    loaded = load_classifier(tmp_path / "c")
+    np.testing.assert_allclose(loaded.predict_logits(TEXTS), logits, atol=1e-6)
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [

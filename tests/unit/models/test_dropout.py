@@ -72,6 +72,10 @@ def test_none_and_all(p):
     assert torch.equal(Dropout(p)(torch.ones(9)), torch.full((9,), 1.0 - p))
 
 
+def test_nearly_all():
+    assert torch.isfinite(Dropout(0.99999)(torch.ones(1 << 16))).all()
+
+
 def test_does_nothing_in_evaluation():
     x = torch.randn(7)
     assert torch.equal(Dropout(0.5).eval()(x), x)

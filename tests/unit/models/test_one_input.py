@@ -1,11 +1,12 @@
 """Layers of one input that are computed together give what they give apart."""
 
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, BertConfig, PretrainedConfig
 
 from llmclf_core.config import BaseModelConfig, LoraConfig
 from llmclf_core.models.base import load_backbone, resolve
@@ -101,6 +102,60 @@ def test_in_other_architectures(name):
     assert_like_peft(model)
 
 
+class Swapped(torch.nn.Module):
+    """Layers of one input, two in the order that is not usual, and one that is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (torch.nn.Linear(6, 6) for _ in range(3))
+        self.up_proj, self.gate_proj, self.o_proj = (torch.nn.Linear(6, 6) for _ in range(3))
+        self.config = PretrainedConfig(tie_word_embeddings=False)
+
+    def get_output_embeddings(self):
+        return None
+
+    def forward(self, input_ids=None, x=None):
+        x = torch.nn.functional.one_hot(input_ids % 6).float() if x is None else x
+        q, k = self.q_proj(x), self.k_proj(x * 1)
+        x = x + q + k
+        x = self.up_proj(x) * self.gate_proj(x)
+        x = self.o_proj(x) + self.o_proj(x).clamp_(-1, 1)
+        return SimpleNamespace(last_hidden_state=x)
+
+
+def test_calls_decide_who_is_together():
+    torch.manual_seed(0)
+    model = adapt(Swapped().requires_grad_(False), dropout=0.0)
+    names = {id(m): name.rsplit(".", 1)[-1] for name, m in model.named_modules()}
+    found = {tuple(names[id(m)] for m in group.layers) for group in groups(model)}
+    alone = {("q_proj",), ("k_proj",), ("v_proj",), ("o_proj",)}
+    assert found == alone | {("up_proj", "gate_proj")}
+    wanted, grads = model(IDS).last_hidden_state, {}
+    wanted.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        grads[name], parameter.grad = parameter.grad, None
+    found = set_apart(model)(IDS).last_hidden_state
+    found.square().sum().backward()
+    torch.testing.assert_close(found, wanted)
+    for name, parameter in model.named_parameters():
+        if grads[name] is not None:
+            torch.testing.assert_close(parameter.grad, grads[name])
+
+
+def test_a_model_that_cannot_be_tried_has_each_alone():
+    backbone = Swapped().requires_grad_(False)
+    backbone.forward = lambda x: x
+    assert {len(group.layers) for group in groups(adapt(backbone, dropout=0.0))} == {1}
+
+
+def test_results_can_be_changed_in_place(group):
+    query = group.layers[0]
+    x = torch.randn(3, query.in_features)
+    found = query(x).clamp_(-0.1, 0.1)
+    torch.testing.assert_close(found, _alone(query, x).clamp(-0.1, 0.1))
+    found.sum().backward()
+
+
 def test_who_is_together(tiny_base):
     model = loaded(tiny_base)
     names = {id(m): name.rsplit(".", 1)[-1] for name, m in model.named_modules()}
@@ -190,7 +245,9 @@ def test_a_layer_called_twice_computes_again(group):
     torch.testing.assert_close(key(x), _alone(key, x))
 
 
-@pytest.mark.parametrize("how", ["merged", "disabled", "inference", "no gradients", "wider"])
+@pytest.mark.parametrize(
+    "how", ["merged", "disabled", "inference", "no gradients", "wider", "autocast"]
+)
 def test_where_it_does_not_suit_layers_are_apart(group, how):
     layer = group.layers[0]
     x = torch.randn(3, layer.in_features)
@@ -201,17 +258,24 @@ def test_where_it_does_not_suit_layers_are_apart(group, how):
         layer.enable_adapters(False)
     if how == "wider":
         group.layers[1].get_base_layer().to(torch.float64)
-    mode = {"inference": torch.inference_mode, "no gradients": torch.no_grad}.get(how)
+    modes = {
+        "inference": torch.inference_mode,
+        "no gradients": torch.no_grad,
+        "autocast": lambda: torch.autocast("cpu"),
+    }
     with (
         mock.patch.object(_Products, "apply", side_effect=AssertionError),
-        mode() if mode else torch.enable_grad(),
+        modes.get(how, torch.enable_grad)(),
     ):
-        torch.testing.assert_close(layer(x), wanted)
+        loose = {"rtol": 0.02, "atol": 0.02} if how == "autocast" else {}
+        torch.testing.assert_close(layer(x).float(), wanted, **loose)
 
 
 def test_an_input_without_a_gradient_gets_none(group):
     layer = group.layers[0]
-    layer(torch.randn(3, layer.in_features)).sum().backward()
+    result = layer(torch.randn(3, layer.in_features))
+    with mock.patch("llmclf_core.models.one_input._weight", side_effect=AssertionError):
+        result.sum().backward()
     assert layer.lora_A["default"].weight.grad.norm() > 0
 
 
