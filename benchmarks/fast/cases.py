@@ -11,7 +11,7 @@ _OURS = "benchmarks.fast.sides.ours"
 _HEAD = "benchmarks.fast.sides.reference_head"
 _INSTRUCT = "benchmarks.fast.sides.reference_instruct"
 
-HEAD = Settings(train=128, batch=16, repetitions=5)
+HEAD = Settings(train=160, batch=16, repetitions=9)
 """BBC, 512 tokens, LoRA on all seven projections, 16 rows an optimiser step."""
 HEAD_SHORT = replace(HEAD, train=32, validation=4, max_length=128, batch=8, repetitions=2)
 HEAD_EMULATED = replace(
@@ -116,7 +116,7 @@ def _predict(id_: str, title: str, target: float, settings: Settings) -> Case:
     )
 
 
-_CACHED = replace(HEAD, top_layers=10)
+_CACHED = replace(HEAD, train=128, top_layers=10, repetitions=5)
 _MEMORY = replace(
     _nf4(HEAD),
     train=16,

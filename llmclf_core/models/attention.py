@@ -8,6 +8,7 @@ library that multiplies everything else; keys behind the last one that a block s
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -130,13 +131,13 @@ def masked_attention(
         (batch, queries, heads, width).
     """
     blocks, dtype = _Blocks(query, key), product_dtype(query)
-    keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+    keys, values = blocks.flat(key, dtype) * scaling, blocks.flat(value, dtype)
     batch, heads, length, width = query.shape
     result = query.new_empty(batch, length, heads, width).transpose(1, 2)
     last = _known_last_seen(mask)
     for block in blocks:
         seen = max(last[block.rows])
-        scores = blocks.take(block, query, dtype).mul_(scaling) @ keys[:, :seen].transpose(1, 2)
+        scores = blocks.take(block, query, dtype) @ keys[:, :seen].transpose(1, 2)
         scores.view(batch, -1, block.size, seen).add_(mask[:, :, block.rows, :seen])
         blocks.put(block, result, scores.softmax(-1) @ values[:, :seen])
     return result.transpose(1, 2)
@@ -163,13 +164,13 @@ class _Causal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         blocks, dtype = _Blocks(query, key), product_dtype(query)
-        keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+        keys, values = blocks.flat(key, dtype) * scaling, blocks.flat(value, dtype)
         batch, heads, length, width = query.shape
         result = query.new_empty(batch, length, heads, width).transpose(1, 2)
         wanted = any(ctx.needs_input_grad)
         kept = []
         for block in blocks:
-            weights = blocks.weights(block, query, keys, scaling)
+            weights = blocks.weights(block, query, keys)
             blocks.put(block, result, weights @ values[:, : block.seen])
             if wanted and blocks.keys <= _KEPT:
                 kept.append(weights)
@@ -182,18 +183,19 @@ class _Causal(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, *kept = ctx.saved_tensors
         grad, blocks, dtype = grads[0].transpose(1, 2), _Blocks(query, key), product_dtype(query)
-        keys, values = blocks.flat(key, dtype), blocks.flat(value, dtype)
+        keys, values = blocks.flat(key, dtype) * ctx.scaling, blocks.flat(value, dtype)
         of_query = torch.empty_like(query)
         of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
         for i, block in enumerate(blocks):
-            weights = kept[i] if kept else blocks.weights(block, query, keys, ctx.scaling)
+            weights = kept[i] if kept else blocks.weights(block, query, keys)
             rows, seen = blocks.take(block, grad, dtype), slice(block.seen)
             of_values[:, seen].baddbmm_(weights.transpose(1, 2), rows)
             of_weights = rows @ values[:, seen].transpose(1, 2)
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, dtype)
-            blocks.put(block, of_query, (of_scores @ keys[:, seen]).mul_(ctx.scaling))
-            rows = blocks.take(block, query, dtype).mul_(ctx.scaling)
+            blocks.put(block, of_query, of_scores @ keys[:, seen])
+            rows = blocks.take(block, query, dtype)
             of_keys[:, seen].baddbmm_(of_scores.transpose(1, 2), rows)
+        of_keys.mul_(ctx.scaling)
         of_key, of_value = (t.view(key.shape).to(key.dtype) for t in (of_keys, of_values))
         return of_query, of_key, of_value, None
 
@@ -232,10 +234,16 @@ class _Blocks:
         """The way back."""
         states[:, :, block.rows] = rows.view(self.batch, -1, block.size, self.width)
 
-    def weights(self, block: _Block, query: Tensor, keys: Tensor, scaling: float) -> Tensor:
-        """Of each query over the keys, (batch · key heads, rows, seen)."""
-        rows = self.take(block, query, keys.dtype).mul_(scaling)
+    def weights(self, block: _Block, query: Tensor, keys: Tensor) -> Tensor:
+        """Of each query over the keys, which are scaled, (batch · key heads, rows, seen)."""
+        rows = self.take(block, query, keys.dtype)
         scores = rows @ keys[:, : block.seen].transpose(1, 2)
-        ahead = torch.full((block.size, block.size), -torch.inf, dtype=scores.dtype).triu_(1)
+        ahead = _ahead(block.size, scores.dtype)
         scores.view(-1, block.size, block.seen)[:, :, block.seen - block.size :] += ahead
         return scores.softmax(-1)
+
+
+@cache  # each layer and block has the same
+def _ahead(size: int, dtype: torch.dtype) -> Tensor:
+    """What keeps queries from keys that come later, (size, size)."""
+    return torch.full((size, size), -torch.inf, dtype=dtype).triu_(1)
