@@ -177,13 +177,13 @@ CASES = [
         "instruct_predict_bbc",
         "Instruct prediction, BBC",
         1.5,
-        replace(BBC, train=96, validation=48, epochs=2, batch=8),
+        replace(BBC, train=96, validation=48, epochs=1, batch=24),
     ),
     _predict(
         "instruct_predict_tags58",
         "Instruct prediction, Debian, 58 tags",
         8.0,
-        replace(TAGS, train=256, validation=48, epochs=2, batch=8, answer_tokens=64),
+        replace(TAGS, train=256, validation=48, epochs=1, batch=24, answer_tokens=64),
     ),
     Case(
         id="frozen_layer_cache",
