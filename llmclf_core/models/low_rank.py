@@ -72,7 +72,7 @@ class _Added(torch.autograd.Function):
         ctx.dtypes, ctx.scale = (down.dtype, up.dtype), scale
         down, up = down.to(dtype), up.to(dtype)
         with torch.autocast("cpu", enabled=False):  # it would narrow some products, and not others
-            low = (_rows(x, dtype) @ down.T).mul_(scale)
+            low = (as_rows(x, dtype) @ down.T).mul_(scale)
             _add(result, low, up.T)
         ctx.mark_dirty(result)
         ctx.save_for_backward(x, down, up, low)
@@ -81,17 +81,17 @@ class _Added(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
         x, down, up, low = ctx.saved_tensors
-        grad = _rows(grads[0], low.dtype)
+        grad = as_rows(grads[0], low.dtype)
         of_low = (grad @ up).mul_(ctx.scale)
         of_x = None
         if ctx.needs_input_grad[1]:
             of_x = (of_low @ down).view(x.shape).to(x.dtype)
-        of_down = (of_low.T @ _rows(x, low.dtype)).to(ctx.dtypes[0])
+        of_down = (of_low.T @ as_rows(x, low.dtype)).to(ctx.dtypes[0])
         of_up = (grad.T @ low).to(ctx.dtypes[1])
         return grads[0], of_x, of_down, of_up, None
 
 
-def _rows(states: Tensor, dtype: torch.dtype) -> Tensor:
+def as_rows(states: Tensor, dtype: torch.dtype) -> Tensor:
     """(…, width) to (rows, width)."""
     return states.reshape(-1, states.shape[-1]).to(dtype)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from llmclf_core.models.bfloat16 import WideLinear, product_dtype
 from llmclf_core.models.dropout import MASKED, Dropout, zero_where_dropped
+from llmclf_core.models.low_rank import as_rows
 
 _LINEAR = (nn.Linear, WideLinear, Linear4bit)
 _ADAPTER = "default"
@@ -162,11 +163,11 @@ class _Products(torch.autograd.Function):
         *factors: Tensor,
     ) -> tuple[Tensor, ...]:
         dtype = product_dtype(x)
-        rows, kept = _rows(x, dtype), x if mask is None else zero_where_dropped(x, mask)
+        rows, kept = as_rows(x, dtype), x if mask is None else zero_where_dropped(x, mask)
         down = torch.cat(factors[::2]).to(dtype)
         ups = [up.to(dtype) for up in factors[1::2]]
         ranks = [up.shape[1] for up in ups]
-        apart = torch.split(_rows(kept, dtype) @ down.T, ranks, 1)
+        apart = torch.split(as_rows(kept, dtype) @ down.T, ranks, 1)
         lows = [low * scale for low, scale in zip(apart, scales, strict=True)]
         results = [
             _product(x, rows, base, low, up) for base, low, up in zip(bases, lows, ups, strict=True)
@@ -179,10 +180,10 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         kept, mask, down, *others = ctx.saved_tensors
         lows, ups = others[: len(grads)], others[len(grads) :]
-        rows = [_rows(grad, down.dtype) for grad in grads]
+        rows = [as_rows(grad, down.dtype) for grad in grads]
         of_lows = [(g @ up).mul_(s) for g, up, s in zip(rows, ups, ctx.scales, strict=True)]
         of_low = torch.cat(of_lows, 1)
-        of_down = (of_low.T @ _rows(kept, down.dtype)).to(ctx.dtype)
+        of_down = (of_low.T @ as_rows(kept, down.dtype)).to(ctx.dtype)
         of_downs = torch.split(of_down, [low.shape[1] for low in lows])
         of_ups = [(g.T @ low).to(ctx.dtype) for g, low in zip(rows, lows, strict=True)]
         of_factors = [g for pair in zip(of_downs, of_ups, strict=True) for g in pair]
@@ -219,8 +220,3 @@ def _weight(base: Any, dtype: torch.dtype) -> Tensor:
     if isinstance(base, Linear4bit):
         weight = dequantize_4bit(base.weight, base.weight.quant_state)
     return weight.to(dtype)
-
-
-def _rows(states: Tensor, dtype: torch.dtype) -> Tensor:
-    """(…, width) to (rows, width)."""
-    return states.reshape(-1, states.shape[-1]).to(dtype)

@@ -3,13 +3,10 @@
 import pytest
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear
 
-from llmclf_core.config import BaseModelConfig, LoraConfig
-from llmclf_core.models.base import load_backbone, resolve
-from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.low_rank import LowRank
+from tests.unit.models.adapters import as_peft_has_it, distance, layers, loaded, run
 
 
 @pytest.fixture(autouse=True)
@@ -18,44 +15,9 @@ def apart(monkeypatch):
     monkeypatch.setattr("llmclf_core.models.lora.compute_together", lambda model: None)
 
 
-def adapted(base, dtype=torch.float32, dropout=0.0, **more):
-    """A model whose adapter does something."""
-    config = BaseModelConfig(source=str(base), **more)
-    backbone = load_backbone(resolve(config.source), config, dtype)
-    model = add_adapter(backbone, LoraConfig(rank=3, alpha=6, dropout=dropout), config.source)
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data.normal_(std=0.05)
-    return model
-
-
-def layers(model):
-    return [m for m in model.modules() if isinstance(m, LoraLayer)]
-
-
-def as_peft_has_it(model):
-    for layer in layers(model):
-        layer.lora_variant.clear()
-        layer.cast_input_dtype_enabled = True
-
-
-def run(model, seed=3):
-    torch.manual_seed(seed)
-    hidden = model(input_ids=torch.randint(5, 50, (2, 33))).last_hidden_state
-    model.zero_grad()
-    (hidden.float() * torch.randn(hidden.shape)).sum().backward()
-    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return hidden.detach(), grads
-
-
-def distance(found, wanted):
-    return ((found.float() - wanted.float()).norm() / wanted.float().norm()).item()
-
-
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_results_and_gradients_are_those_of_peft(tiny_base, quantization):
-    model = adapted(tiny_base, quantization=quantization).train()
+    model = loaded(tiny_base, quantization=quantization).train()
     hidden, grads = run(model)
     assert len(grads) == 2 * len(layers(model))
     as_peft_has_it(model)
@@ -68,8 +30,8 @@ def test_results_and_gradients_are_those_of_peft(tiny_base, quantization):
 @pytest.mark.parametrize("native", [True, False])
 def test_in_bfloat16_it_is_nearly_as_near_to_float32_as_peft_is(tiny_base, monkeypatch, native):
     monkeypatch.setattr("llmclf_core.models.bfloat16.native_bfloat16", lambda: native)
-    wanted, wanted_grads = run(adapted(tiny_base).train())
-    model = adapted(tiny_base, torch.bfloat16).train()
+    wanted, wanted_grads = run(loaded(tiny_base).train())
+    model = loaded(tiny_base, torch.bfloat16).train()
     hidden, grads = run(model)
     as_peft_has_it(model)
     theirs, their_grads = run(model)
@@ -84,7 +46,7 @@ def test_in_bfloat16_it_is_nearly_as_near_to_float32_as_peft_is(tiny_base, monke
 
 
 def test_with_dropout_it_is_the_same_on_average(tiny_base):
-    model = adapted(tiny_base, dropout=0.3).eval()
+    model = loaded(tiny_base, dropout=0.3).eval()
     layer = layers(model)[0]
     x = torch.randn(4, layer.in_features)
     whole = layer(x)
@@ -99,7 +61,7 @@ def test_with_dropout_it_is_the_same_on_average(tiny_base):
 
 
 def test_merging_gives_the_same_and_can_be_undone(tiny_base):
-    model = adapted(tiny_base).eval()
+    model = loaded(tiny_base).eval()
     before = {n: p.clone() for n, p in model.named_parameters()}
     ids = torch.randint(5, 50, (2, 9))
     wanted = model(input_ids=ids).last_hidden_state

@@ -5,42 +5,18 @@ from unittest import mock
 
 import pytest
 import torch
-from peft.tuners.lora import LoraLayer
 from transformers import AutoModel, BertConfig, PretrainedConfig
 
-from llmclf_core.config import BaseModelConfig, LoraConfig
-from llmclf_core.models.base import load_backbone, resolve
-from llmclf_core.models.lora import add_adapter
 from llmclf_core.models.low_rank import LowRank
 from llmclf_core.models.one_input import OneInput, _Products
+from tests.unit.models.adapters import IDS, adapt, as_peft_has_it, distance, layers, loaded, run
 from tests.unit.models.test_shared_prefix import CONFIGS, WINDOWED
 
-IDS = torch.arange(66).view(2, 33) % 45 + 5
 BERT = BertConfig(
     vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
 )
 ARCHITECTURES = {n: c for n, c in (CONFIGS | WINDOWED).items() if n != "gpt2"} | {"bert": BERT}
 """Queries, keys and values of Qwen 2 and BERT have biases; GPT-2's layers are none of torch's."""
-
-
-def adapt(backbone, **config):
-    """With an adapter that does something."""
-    model = add_adapter(backbone, LoraConfig(rank=3, alpha=6, **config), "base")
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data.normal_(std=0.05)
-    return model.train()
-
-
-def loaded(base, dtype=torch.float32, quantization="none", **config):
-    of_base = BaseModelConfig(source=str(base), quantization=quantization)
-    backbone = load_backbone(resolve(of_base.source), of_base, dtype)
-    return adapt(backbone, **({"dropout": 0.0} | config))
-
-
-def layers(model):
-    return [m for m in model.modules() if isinstance(m, LoraLayer)]
 
 
 def groups(model):
@@ -53,31 +29,12 @@ def set_apart(model):
     return model
 
 
-def as_peft_has_it(model):
-    for layer in layers(set_apart(model)):
-        layer.lora_variant.clear()
-        layer.cast_input_dtype_enabled = True
-
-
-def run(model, seed=3):
-    torch.manual_seed(seed)
-    hidden = model(input_ids=IDS).last_hidden_state
-    model.zero_grad()
-    (hidden.float() * torch.randn(hidden.shape)).sum().backward()
-    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return hidden.detach(), grads
-
-
-def distance(found, wanted):
-    return ((found.float() - wanted.float()).norm() / wanted.float().norm()).item()
-
-
 def assert_like_peft(model):
     with mock.patch.object(_Products, "apply", wraps=_Products.apply) as products:
         hidden, grads = run(model)
     assert products.call_count == len(groups(model))
     assert len(grads) == 2 * len(layers(model))
-    as_peft_has_it(model)
+    as_peft_has_it(set_apart(model))
     wanted, wanted_grads = run(model)
     assert distance(hidden, wanted) < 1e-5
     for name, grad in grads.items():
