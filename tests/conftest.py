@@ -252,6 +252,15 @@ def demo_assets(tmp_path_factory):
             os.environ["LLMCLF_CACHE"] = previous
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skip fails the session, whoever asked for it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []  # workers report to another
+    if skipped and os.environ.get("CI"):
+        reporter.write_line(f"{len(skipped)} skipped: CI must not skip", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def missing_service(what: str) -> None:
     """Skip on a laptop; fail in CI, where nothing may be skipped.
 
