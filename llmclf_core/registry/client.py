@@ -19,7 +19,12 @@ from mlflow.utils.rest_utils import http_request
 
 from llmclf_core.errors import UserError
 from llmclf_core.registry.redact import redact
-from llmclf_core.registry.sqlite import artifacts_beside, database_file, ensure_database
+from llmclf_core.registry.sqlite import (
+    artifacts_beside,
+    database_file,
+    database_kind,
+    ensure_database,
+)
 from llmclf_core.registry.transfer import use_transfers
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -98,7 +103,7 @@ def connect(uri: str) -> MlflowClient:
         http_request(
             get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_KNOCK_SECONDS
         )
-    elif uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+    elif database_kind(uri) in DATABASE_ENGINES:
         ensure_database(uri)
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
         engine.connect().close()

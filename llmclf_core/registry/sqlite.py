@@ -19,9 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from llmclf_core.errors import UserError, explain_os_errors
 
 
+def database_kind(uri: str) -> str:
+    """``sqlite`` of ``sqlite+pysqlite:///runs.db``: a URI's scheme, without a driver."""
+    return uri.partition(":")[0].partition("+")[0]
+
+
 def database_file(uri: str) -> Path | None:
     """The file of a SQLite tracking URI; None for any other store."""
-    if uri.partition(":")[0].partition("+")[0] != SQLITE:
+    if database_kind(uri) != SQLITE:
         return None
     database = make_url(uri).database
     return Path(database) if database and database != ":memory:" else None
@@ -67,7 +72,10 @@ def _make_tables(path: Path, artifacts: str) -> None:
     try:
         SqlAlchemyStore(f"sqlite:///{path}", artifacts).engine.dispose()
     except SQLAlchemyError as error:
-        raise UserError(f"cannot make MLflow's tables in {path}: {error}") from None
+        reason = getattr(error, "orig", None) or error  # without the statement, which is long
+        raise UserError(
+            f"cannot make MLflow's tables in {path}: {reason}; free or mend that place, run again"
+        ) from None
 
 
 def _put(draft: Path, path: Path) -> None:

@@ -77,7 +77,9 @@ def test_a_file_system_without_links_has_one_too(tmp_path, monkeypatch):
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
     full = OperationalError("CREATE TABLE", {}, Exception("database or disk is full"))
     monkeypatch.setattr(sqlite, "SqlAlchemyStore", mock.Mock(side_effect=full))
-    with pytest.raises(UserError, match=r"cannot make MLflow's tables in .*disk is full"):
+    with pytest.raises(
+        UserError, match=r"^cannot make MLflow's tables in .*: database or disk is full; "
+    ):
         ensure_database(f"sqlite:///{tmp_path}/mlflow.db")
     assert [path.name for path in tmp_path.iterdir()] in ([], [".mlflow.db.lock"])
 
