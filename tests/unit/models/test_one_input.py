@@ -128,12 +128,15 @@ def test_who_is_together(tiny_base):
     assert [len(group.layers) for group in groups(some)] == [2, 1] * 4
 
 
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
 @pytest.mark.parametrize("native", [True, False])
-def test_in_bfloat16_it_is_as_near_to_float32_as_layers_apart(tiny_base, monkeypatch, native):
+def test_in_bfloat16_it_is_as_near_to_float32_as_layers_apart(
+    tiny_base, monkeypatch, native, quantization
+):
     monkeypatch.setattr("llmclf_core.models.bfloat16.native_bfloat16", lambda: native)
     monkeypatch.setattr("llmclf_core.models.base.native_bfloat16", lambda: native)
-    wanted, wanted_grads = run(loaded(tiny_base))
-    model = loaded(tiny_base, torch.bfloat16)
+    wanted, wanted_grads = run(loaded(tiny_base, quantization=quantization))
+    model = loaded(tiny_base, torch.bfloat16, quantization)
     hidden, grads = run(model)
     apart, apart_grads = run(set_apart(model))
     assert hidden.dtype == torch.bfloat16
@@ -142,6 +145,19 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_layers_apart(tiny_base, monkeyp
         assert grad.dtype == torch.float32
         far = distance(apart_grads[name], wanted_grads[name])
         assert distance(grad, wanted_grads[name]) < 2 * far, name
+
+
+def test_layers_that_are_computed_again_have_the_same_masks(tiny_base):
+    model = loaded(tiny_base, dropout=0.4)
+    hidden, grads = run(model)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    with mock.patch.object(_Products, "apply", wraps=_Products.apply) as products:
+        again, grads_again = run(model)
+    assert products.call_count > 1.5 * len(groups(model))
+    torch.testing.assert_close(again, hidden)
+    assert grads.keys() == grads_again.keys()
+    for name, grad in grads.items():
+        torch.testing.assert_close(grads_again[name], grad)
 
 
 def test_one_mask_for_layers_of_one_input_and_the_gradient_goes_through_it(tiny_base):

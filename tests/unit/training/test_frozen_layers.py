@@ -354,3 +354,20 @@ def test_what_another_version_has_computed_is_not_read(monkeypatch):
     monkeypatch.setattr(frozen, "_computed_by", lambda: ["another"])
     with frozen_layers(path, CACHE, [name], {TRAIN: TEXTS}) as found:
         assert found.states[TRAIN]._directory != before
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("torch.__version__", "0.1"),
+        ("transformers.__version__", "0.1"),
+        ("llmclf_core.steps.frozen.file_sha256", lambda path: "changed"),
+        ("llmclf_core.steps.frozen.native_bfloat16", lambda: "emulated"),
+        ("torch.backends.cpu.get_cpu_capability", lambda: "NONE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_code_and_another_processor_are_another_version(monkeypatch, where, what):
+    before = frozen._computed_by.__wrapped__()
+    monkeypatch.setattr(where, what)
+    assert frozen._computed_by.__wrapped__() != before
